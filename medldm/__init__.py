@@ -1,0 +1,31 @@
+"""medldm: a plugin-based medical image reconstruction pipeline. Research use only.
+
+Importing this module loads no torch; ``medldm.reconstruct`` and ``medldm.simulate`` do, when used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from medldm.pipeline.reconstruct import reconstruct
+    from medldm.pipeline.simulate import simulate
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "hookimpl", "reconstruct", "simulate"]
+
+hookimpl = pluggy.HookimplMarker("medldm")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "reconstruct":
+        from medldm.pipeline.reconstruct import reconstruct
+
+        return reconstruct
+    if name == "simulate":
+        from medldm.pipeline.simulate import simulate
+
+        return simulate
+    raise AttributeError(f"module 'medldm' has no attribute {name!r}")

@@ -1,0 +1,35 @@
+"""What happened to an image or a measurement, in order, so that it can be told and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing done, with the numbers needed to do it again. Never a patient's data."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class History:
+    """An immutable list of events; ``history.then("untilt", degrees=18.5)`` gives a longer one."""
+
+    events: tuple[Event, ...] = ()
+
+    def then(self, name: str, /, **settings: Any) -> History:
+        """This history and one event more."""
+        return History((*self.events, Event(name, settings)))
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The events as JSON objects."""
+        return [{"event": event.name, **event.settings} for event in self.events]
+
+    @classmethod
+    def from_list(cls, events: list[dict[str, Any]]) -> History:
+        """The inverse of :meth:`as_list`."""
+        return cls(tuple(Event(e["event"], {k: v for k, v in e.items() if k != "event"}) for e in events))

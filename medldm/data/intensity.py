@@ -1,0 +1,62 @@
+"""Named affine maps between quantities: HU and attenuation, physical values and a prior's range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# Linear attenuation of water at 70 keV, about the mean energy of a 120 kVp beam: 0.1928 cm^2/g at 1 g/cm^3
+# (NIST XCOM). Every file that medldm writes states the value used.
+MU_WATER_PER_MM = 0.01928
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``target = scale * source + offset`` with the names of both quantities.
+
+    Attributes:
+        name: how the record calls it, e.g. ``"HU -> 1/mm"``.
+        scale: source unit to target unit; not zero.
+        offset: in the target's unit.
+        source, target: names of the quantities.
+    """
+
+    name: str
+    scale: float
+    offset: float
+    source: str
+    target: str
+
+    def __post_init__(self) -> None:
+        if self.scale == 0:
+            raise ValueError(f"the intensity map {self.name!r} has scale zero and cannot be inverted")
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values of any shape, source unit -> target unit."""
+        return values * self.scale + self.offset
+
+    @property
+    def inverse(self) -> AffineMap:
+        """The map back."""
+        return AffineMap(
+            f"{self.target} -> {self.source}",
+            1 / self.scale,
+            -self.offset / self.scale,
+            self.target,
+            self.source,
+        )
+
+    @classmethod
+    def identity(cls, quantity: str) -> AffineMap:
+        """No change."""
+        return cls(f"{quantity} -> {quantity}", 1.0, 0.0, quantity, quantity)
+
+
+def attenuation_from_hu(mu_water: float = MU_WATER_PER_MM) -> AffineMap:
+    """HU -> linear attenuation in 1/mm: ``mu = mu_water (1 + HU / 1000)``.
+
+    Args:
+        mu_water: attenuation of water in 1/mm at the scan's effective energy.
+    """
+    return AffineMap("HU -> 1/mm", mu_water / 1000, mu_water, "HU", "1/mm")

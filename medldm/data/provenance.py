@@ -1,0 +1,57 @@
+"""What a writer says about the making of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+RESEARCH_ONLY = "RESEARCH USE ONLY - not for diagnosis"
+GENERATIVE = "generative reconstruction, may contain structures not present in the patient"
+
+Role = Literal["reconstruction", "baseline", "simulated-input", "deviation", "sample"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Facts a written image carries. Times are passed in so that writing is deterministic.
+
+    Attributes:
+        role: what this image is in its run.
+        method: one line, e.g. ``"tv (iterations 200) on ct-parallel, 60 views"``.
+        version: version of medldm.
+        recipe_hash: sha256 of the resolved recipe.
+        weights_hash: sha256 of the prior's weights, empty without a prior.
+        seed: of the run.
+        simulated: the measurement was computed from an image; the word SIMULATED must be written.
+        generative: a learned prior took part.
+        created: time of the run.
+    """
+
+    role: Role
+    method: str
+    version: str
+    recipe_hash: str
+    seed: int
+    created: datetime
+    simulated: bool
+    weights_hash: str = ""
+    generative: bool = False
+
+    @property
+    def comment(self) -> str:
+        """The sentence that stands in every image."""
+        parts = [RESEARCH_ONLY]
+        if self.simulated:
+            parts.append("SIMULATED measurement")
+        if self.generative:
+            parts.append(GENERATIVE)
+        return "; ".join(parts)
+
+    @property
+    def title(self) -> str:
+        """Short series description, at most 64 characters (DICOM LO)."""
+        words = ["medldm", self.role]
+        if self.simulated:
+            words.append("SIMULATED")
+        return " ".join([*words, "RESEARCH ONLY"])[:64]

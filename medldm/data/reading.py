@@ -1,0 +1,78 @@
+"""What a reader and a writer of scans look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from medldm.data.acquisition import Acquisition
+from medldm.data.provenance import Provenance
+from medldm.data.volume import Modality, Volume
+from medldm.errors import Problem
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What the user asks of a reader, the same for every format.
+
+    Attributes:
+        series: series UID, or ``"#2"`` for the second row of ``medldm inspect``; None when there is one only.
+        volume_index: which volume of a 4-D file; None when there is one only.
+        untilt: shear a gantry-tilted CT series upright (resampling within slices).
+        allow_gaps: ``"resample"`` fills missing slices or uneven spacing by linear interpolation along z.
+        assume_orientation: nearest-axis code such as ``"RAS"``, for a NIfTI file that states none.
+        modality: what the scan is, where the format cannot tell (NIfTI); None leaves it as read.
+        max_bytes: refuse to allocate more than this for one volume.
+    """
+
+    series: str | None = None
+    volume_index: int | None = None
+    untilt: bool = False
+    allow_gaps: Literal["resample"] | None = None
+    assume_orientation: str | None = None
+    modality: Modality | None = None
+    max_bytes: int = 16 * 2**30
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """One row of ``medldm inspect``: a scan found under a path, readable or not."""
+
+    index: int
+    identifier: str
+    format: str
+    modality: str
+    description: str
+    files: int
+    shape: tuple[int, ...] | None
+    spacing: tuple[float, ...] | None
+    orientation: str | None
+    problems: tuple[Problem, ...] = ()
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads scans of one format. A frozen dataclass without required fields."""
+
+    def accepts(self, path: Path) -> bool:
+        """Quickly, by looking at names and first bytes: is this path mine? Never raises on bad content."""
+        ...
+
+    def inspect(self, path: Path) -> list[SeriesRow]:
+        """All scans under the path, with their problems; headers only."""
+        ...
+
+    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
+        """The scans asked for. Raises :class:`medldm.errors.InputRefused` with a stable code."""
+        ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Writes volumes of one format. A frozen dataclass whose fields are its options."""
+
+    def write(self, volume: Volume, folder: Path, stem: str, provenance: Provenance) -> list[Path]:
+        """Write under ``folder`` (which exists); returns what was written. May overwrite nothing."""
+        ...

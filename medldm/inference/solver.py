@@ -1,0 +1,78 @@
+"""What a solver is, and the one loop that drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from medldm.inference.likelihood import Likelihood
+from medldm.inference.noise import Noise
+from medldm.inference.prior import DiffusionPrior
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a solver yields after each iteration.
+
+    Attributes:
+        index, total: 0-based iteration and how many there will be.
+        sigma: noise level of a diffusion solver; None for classical ones.
+        sample: the iterate in the solver's own space, sample axis in front.
+        estimate: the best image so far, ``(sample, z, y, x)``.
+        state: all that the loop needs to go on from here (duals, momenta); tensors only.
+    """
+
+    index: int
+    total: int
+    sigma: float | None
+    sample: Tensor
+    estimate: Tensor
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """One published algorithm: a frozen dataclass of the paper's hyper-parameters with one generator."""
+
+    def solve(
+        self,
+        likelihood: Likelihood,
+        prior: DiffusionPrior | None,
+        start: Tensor,
+        noise: Noise,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Step]:
+        """Yield a :class:`Step` per iteration.
+
+        Args:
+            likelihood: of the measurement given the image.
+            prior: a diffusion prior, None for classical solvers.
+            start: first image ``(sample, z, y, x)``.
+            noise: all randomness.
+            state: the ``state`` of the last step of an interrupted run, to go on after it.
+        """
+        ...
+
+
+Observer = Callable[[Step], Any]
+
+
+def run(steps: Iterator[Step], *observers: Observer) -> Step:
+    """Drive a solver to its end and return the last step.
+
+    Args:
+        steps: what ``solve`` returned.
+        observers: called after each step (progress, recording, saving); one that returns False stops the run.
+    """
+    last: Step | None = None
+    for step in steps:
+        last = step
+        answers = [observer(step) for observer in observers]
+        if any(answer is False for answer in answers):
+            break
+    if last is None:
+        raise ValueError("the solver yielded no step: its number of iterations is zero")
+    return last

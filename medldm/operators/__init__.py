@@ -1,0 +1,33 @@
+"""Linear operators: spaces, algebra, norm, conjugate gradients, finite differences. No modality in it."""
+
+from medldm.operators.conjugate_gradient import conjugate_gradient
+from medldm.operators.finite_difference import FiniteDifference
+from medldm.operators.linear import (
+    Adjoint,
+    Composition,
+    Diagonal,
+    Identity,
+    LinearOperator,
+    Scaled,
+    Sum,
+)
+from medldm.operators.norm import operator_norm
+from medldm.operators.per_slice import PerSlice
+from medldm.operators.space import Space
+from medldm.operators.stacking import vstack
+
+__all__ = [
+    "Adjoint",
+    "Composition",
+    "Diagonal",
+    "FiniteDifference",
+    "Identity",
+    "LinearOperator",
+    "PerSlice",
+    "Scaled",
+    "Space",
+    "Sum",
+    "conjugate_gradient",
+    "operator_norm",
+    "vstack",
+]

@@ -1,0 +1,35 @@
+"""The largest singular value of an operator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medldm.operators.linear import LinearOperator
+
+
+@torch.no_grad()
+def operator_norm(operator: LinearOperator, *, generator: torch.Generator, iterations: int = 30) -> float:
+    """Spectral norm ``max |A x| / |x|`` by the power method on ``A^H A``.
+
+    The estimate approaches from below; after 30 iterations it is within a fraction of a per cent for the
+    operators of this package. Multiply by a margin where an upper bound is needed.
+
+    Args:
+        operator: any linear operator.
+        generator: source of the white-noise start, on the operator's device.
+        iterations: of the power method.
+    """
+    gram = operator.gram
+    x = operator.domain.randn(generator=generator)
+    value = torch.zeros(())
+    for _ in range(iterations):
+        x = x / operator.domain.norm(x)
+        x = gram.forward(x)
+        value = operator.domain.norm(x)
+    return float(value.sqrt())
+
+
+def rayleigh_quotient(operator: LinearOperator, x: Tensor) -> Tensor:
+    """``|A x|^2 / |x|^2``, one number per batch item."""
+    return (operator.codomain.norm(operator.forward(x)) / operator.domain.norm(x)) ** 2

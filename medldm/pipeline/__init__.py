@@ -1,0 +1,1 @@
+"""The way of a scan: read, simulate, reconstruct, record."""
