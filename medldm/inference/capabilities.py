@@ -1,4 +1,4 @@
-"""Optional abilities of operators, found by asking, never by name."""
+"""Optional abilities of operators and likelihoods, found by asking, never by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from medldm.inference.likelihood import Likelihood
 from medldm.operators import LinearOperator
 
 
@@ -33,8 +34,26 @@ class HasSubsets(Protocol):
 
 @runtime_checkable
 class HasPreconditioner(Protocol):
-    """An operator with an approximate inverse of ``A^H W A + w I``."""
+    """An operator with an approximate inverse of ``A^H A + weight I`` (unit data weights; its scale is free)."""
 
     def preconditioner(self, weight: float) -> LinearOperator:
         """Hermitian positive definite, image -> image."""
+        ...
+
+
+@runtime_checkable
+class HasMeasurementProx(Protocol):
+    """A likelihood that separates over samples: what primal-dual solvers need in place of a linear solve."""
+
+    def measurement_prox(self, v: Tensor, step: Tensor) -> Tensor:
+        """``argmin_q -log p(y | q) + |q - v|^2 / (2 step)`` with ``q`` in place of ``A u``, sample by sample."""
+        ...
+
+
+@runtime_checkable
+class HasSurrogate(Protocol):
+    """A likelihood that is not quadratic but has a quadratic stand-in on the same image."""
+
+    def surrogate(self) -> Likelihood:
+        """A likelihood whose measurement is linear in the image (post-log data for photon counts)."""
         ...

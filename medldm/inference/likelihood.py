@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from medldm.errors import InputRefused
 from medldm.operators import LinearOperator
 
 
@@ -26,8 +28,15 @@ class Likelihood(Protocol):
     data has the energy ``sum |A u - y|^2 / (2 std^2)`` over complex samples.
     """
 
-    operator: LinearOperator
-    measurement: Tensor
+    @property
+    def operator(self) -> LinearOperator:
+        """``A``, image ``(z, y, x)`` to measurement."""
+        ...
+
+    @property
+    def measurement(self) -> Tensor:
+        """``y``, of the operator's codomain."""
+        ...
 
     def energy(self, u: Tensor) -> Tensor:
         """``-log p(y | u)`` up to a constant, one number per batch item."""
@@ -61,3 +70,33 @@ class Likelihood(Protocol):
         and step sizes may rely on it.
         """
         ...
+
+
+def check_measurement(operator: LinearOperator, measurement: Tensor, **companions: float | Tensor | None) -> None:
+    """Refuse a measurement that the operator cannot explain, or companions (std, weights) that do not broadcast to it.
+
+    Args:
+        operator: image to measurement.
+        measurement: what was measured.
+        companions: named numbers or tensors that must broadcast to the measurement; None is skipped.
+    """
+    try:
+        operator.codomain.check(measurement, "the likelihood")
+        for name, value in companions.items():
+            shape = () if value is None else torch.as_tensor(value).shape
+            if torch.broadcast_shapes(shape, measurement.shape) != measurement.shape:
+                raise ValueError(f"{name} of shape {tuple(shape)} does not broadcast to {tuple(measurement.shape)}")
+    except (ValueError, RuntimeError) as error:
+        raise InputRefused(
+            "E-LIK-03",
+            f"The measurement does not fit its operator {operator.name}: {error}.",
+            why="A likelihood compares the measurement with what the operator predicts, sample by sample.",
+            fix="Check the axes and sizes of the measurement and of its noise.",
+        ) from error
+    if not bool(torch.isfinite(measurement).all()):
+        raise InputRefused(
+            "E-LIK-04",
+            "The measurement contains NaN or infinity.",
+            why="One such sample would spoil the whole image.",
+            fix="Repair the samples, or set them to zero and give them zero weight.",
+        )
