@@ -1,0 +1,69 @@
+"""What kind of scan a NIfTI file holds, which the format itself cannot say.
+
+In this order, the first that answers: the user (``--modality``); the header's ``intent_name`` ``HU`` or ``1/mm``, which
+medldm's own writer sets; ``Modality`` in a JSON sidecar of the same stem (BIDS, dcm2niix); integer values whose minimum
+lies in [-3100, -900] are CT in HU, since air is -1000 HU, padding reaches down to -3024, and MR magnitude is not
+negative. That last answer is an inference: it is logged and stands in the history. Otherwise ``OT``, arbitrary units.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from medldm.data import Quantity
+from medldm.data.volume import Modality
+from medldm_nifti.container import stem
+from medldm_nifti.header import Header
+
+_SIDECAR_LIMIT = 2**20
+HU_MINIMUM = (-3100.0, -900.0)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Modality and unit, and who said so."""
+
+    modality: Modality
+    quantity: Quantity
+    said_by: Literal["user", "header", "sidecar", "values", "nobody"]
+
+
+def _sidecar(path: Path) -> Modality | None:
+    file = path.with_name(f"{stem(path)}.json")
+    try:
+        if not file.is_file() or file.stat().st_size > _SIDECAR_LIMIT:
+            return None
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    stated = content.get("Modality") if isinstance(content, dict) else None
+    if stated == "CT":
+        return "CT"
+    return "MR" if stated == "MR" else None
+
+
+def stated(path: Path, header: Header, asked: Modality | None) -> Kind | None:
+    """Modality and unit as far as they are written down; None when the values must be looked at."""
+    unit: Quantity | None = "HU" if header.intent_name == "HU" else "1/mm" if header.intent_name == "1/mm" else None
+    if asked is not None:
+        quantity: Quantity = (unit or "HU") if asked == "CT" else "arbitrary"
+        return Kind(asked, quantity, "user")
+    if unit is not None:
+        return Kind("CT", unit, "header")
+    found = _sidecar(path)
+    if found is not None:
+        return Kind(found, "HU" if found == "CT" else "arbitrary", "sidecar")
+    return None
+
+
+def inferred(header: Header, data: Tensor) -> Kind:
+    """Modality and unit from the values, by the rule at the top of this file."""
+    low, high = HU_MINIMUM
+    if header.dtype.kind in "iu" and low <= float(data.min()) <= high:
+        return Kind("CT", "HU", "values")
+    return Kind("OT", "arbitrary", "nobody")
