@@ -92,7 +92,10 @@ def _adapter(target: Any) -> pydantic.TypeAdapter[Any]:
             fix="Register a frozen dataclass.",
         )
     try:
-        return pydantic.TypeAdapter(target)
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(target)
+        if not adapter.pydantic_complete:
+            adapter.rebuild(raise_errors=True)
+        return adapter
     except Exception as error:
         raise ComponentMissing(
             "E-OPT-07",

@@ -1,0 +1,68 @@
+"""What a component needs of its partners, asked before anything heavy runs.
+
+The words are those of ``register(..., needs=...)``, see ``docs/concepts/plugins.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+from medldm.inference.capabilities import HasFilteredAdjoint, HasPreconditioner, HasSubsets
+from medldm.inference.prior import DiffusionPrior
+from medldm.operators import LinearOperator
+
+_PROTOCOLS: dict[str, type] = {
+    "filtered-adjoint": HasFilteredAdjoint,
+    "subsets": HasSubsets,
+    "preconditioner": HasPreconditioner,
+}
+_SENTENCES: dict[str, str] = {
+    "filtered-adjoint": "It needs an operator with a filtered back-projection, and {operator} has none.",
+    "subsets": "It needs an operator whose measurement splits into subsets, and that of {operator} does not.",
+    "preconditioner": "It needs an operator with a preconditioner, and {operator} has none.",
+    "real": "It works on real images, and {operator} maps complex ones.",
+    "complex": "It works on complex images, and {operator} maps real ones.",
+    "prior": "It needs a diffusion prior, and none is given.",
+    "decode-gradient": "It differentiates the prior's decoder, and {prior}.",
+}
+WORDS: tuple[str, ...] = tuple(_SENTENCES)
+
+
+@runtime_checkable
+class DeclaresDecodeGradient(Protocol):
+    """A prior that says whether ``decode`` can be differentiated; one that says nothing can."""
+
+    decode_gradient: bool
+
+
+def provides(operator: LinearOperator) -> frozenset[str]:
+    """The words that an operator answers to."""
+    words = {word for word, protocol in _PROTOCOLS.items() if isinstance(operator, protocol)}
+    return frozenset(words | {"complex" if operator.domain.is_complex else "real"})
+
+
+def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPrior | None = None) -> list[str]:
+    """Why a component with these needs cannot run with these partners, in plain sentences; empty when it can.
+
+    Args:
+        needs: words of the component.
+        operator: maps the image to the measurement.
+        prior: the diffusion prior, None without one.
+
+    Raises:
+        ValueError: a word is not known.
+    """
+    offered = set(provides(operator))
+    if prior is not None:
+        offered.add("prior")
+        if not isinstance(prior, DeclaresDecodeGradient) or prior.decode_gradient:
+            offered.add("decode-gradient")
+    sentences = []
+    for word in needs:
+        if word not in _SENTENCES:
+            raise ValueError(f"unknown capability {word!r}, there are {', '.join(WORDS)}")
+        if word not in offered:
+            decoder = "none is given" if prior is None else f"that of {type(prior).__name__} has no derivative"
+            sentences.append(_SENTENCES[word].format(operator=operator.name, prior=decoder))
+    return sentences

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from medldm.host.needs import NEEDS
+from medldm.inference.negotiation import WORDS, provides, refusals
+from medldm.operators import Identity, LinearOperator, Space
+
+REAL = Space(("z", "y", "x"), (2, 3, 4))
+COMPLEX = Space(("z", "y", "x"), (2, 3, 4), torch.complex64)
+
+
+class Capable(Identity):
+    def filtered_adjoint(self, window: str = "hann") -> LinearOperator:
+        return self
+
+    def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
+        return [(self, torch.arange(3))] * n
+
+    def preconditioner(self, weight: float) -> LinearOperator:
+        return self
+
+
+class Prior:
+    space = REAL
+    sigma_min = 0.01
+    sigma_max = 80.0
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z
+
+
+class Quantised(Prior):
+    decode_gradient = False
+
+
+def test_the_words_are_those_of_the_host() -> None:
+    assert set(WORDS) == set(NEEDS)
+
+
+@pytest.mark.parametrize(
+    ("operator", "words"),
+    [
+        (Identity(REAL), {"real"}),
+        (Identity(COMPLEX), {"complex"}),
+        (Capable(REAL), {"real", "filtered-adjoint", "subsets", "preconditioner"}),
+        (2.0 * Capable(REAL), {"real"}),
+    ],
+)
+def test_provides(operator: LinearOperator, words: set[str]) -> None:
+    assert provides(operator) == words
+
+
+def test_every_unmet_need_is_one_sentence_with_the_operators_name() -> None:
+    needs = ("filtered-adjoint", "subsets", "preconditioner", "complex")
+    sentences = refusals(needs, Identity(REAL))
+    assert len(sentences) == len(needs)
+    assert all("Identity" in sentence and sentence.endswith(".") for sentence in sentences)
+    assert refusals(needs[:3], Capable(REAL)) == []
+    assert "complex" in refusals(["real"], Identity(COMPLEX))[0]
+
+
+@pytest.mark.parametrize(("prior", "missing"), [(None, 2), (Prior(), 0), (Quantised(), 1)])
+def test_priors(prior: Prior | None, missing: int) -> None:
+    assert len(refusals(["prior", "decode-gradient"], Identity(REAL), prior)) == missing
+
+
+def test_an_unknown_word_is_an_error() -> None:
+    with pytest.raises(ValueError, match="filtered_adjoint"):
+        refusals(["filtered_adjoint"], Identity(REAL))
