@@ -13,6 +13,7 @@ from medldm.operators.linear import (
 )
 from medldm.operators.norm import operator_norm
 from medldm.operators.per_slice import PerSlice
+from medldm.operators.resample import Resample
 from medldm.operators.space import Space
 from medldm.operators.stacking import vstack
 
@@ -24,6 +25,7 @@ __all__ = [
     "Identity",
     "LinearOperator",
     "PerSlice",
+    "Resample",
     "Scaled",
     "Space",
     "Sum",
