@@ -6,6 +6,7 @@ from medldm.inference.capabilities import (
     HasPreconditioner,
     HasSubsets,
     HasSurrogate,
+    StatesMemory,
 )
 from medldm.inference.gaussian import Gaussian
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
@@ -29,6 +30,7 @@ __all__ = [
     "Physics",
     "QuadraticTerm",
     "Solver",
+    "StatesMemory",
     "Step",
     "TransmissionPoisson",
     "WeightedGaussian",

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from medldm.inference.likelihood import Likelihood
+from medldm.data import Grid
 from medldm.operators import LinearOperator
 
 
@@ -56,4 +57,13 @@ class HasSurrogate(Protocol):
 
     def surrogate(self) -> Likelihood:
         """A likelihood whose measurement is linear in the image (post-log data for photon counts)."""
+        ...
+
+
+@runtime_checkable
+class StatesMemory(Protocol):
+    """A physics that knows, before anything is built, what it needs."""
+
+    def bytes_needed(self, grid: Grid) -> int:
+        """Bytes of measurement and operator, at their peak, for an image on ``grid``."""
         ...

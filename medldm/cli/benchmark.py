@@ -1,0 +1,89 @@
+"""``medldm benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medldm.cli import options
+from medldm.cli.session import finish, session_of
+
+
+def command(
+    context: typer.Context,
+    suite: Annotated[Path, typer.Argument(help="Suite file, or the name of a shipped suite.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder below which the suite's scans lie.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, results.json, results.md.")],
+    device: options.Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows of an earlier run in OUT.")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only this recipe or case. May be repeated.")] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Run methods x cases x seeds, all on the same measurements, and print one table.
+
+    Examples:
+        medldm benchmark public --data scans/ -o results
+
+        medldm benchmark my-suite.yaml --data scans/ -o results --only ct-20-views --resume
+    """
+
+    def work() -> None:
+        import json
+        import sys
+        from dataclasses import asdict
+
+        from rich.table import Table
+
+        from medldm.cli.reporter import Reporter
+        from medldm.errors import MedldmError, UsageError
+        from medldm.pipeline.events import Teller
+        from medldm.pipeline.shipped import shipped
+        from medldm.pipeline.suite import load_suite, read_rows, run_suite
+        from medldm.pipeline.suite_selection import selected
+        from medldm.pipeline.suite_table import as_csv, markdown, per_case, summary
+        from medldm.pipeline.suite_table import as_json as rows_as_json
+
+        path = suite if suite.suffix in (".yaml", ".yml") else shipped("configs") / "suites" / f"{suite}.yaml"
+        plan = selected(load_suite(path), only or [])
+        if not data.is_dir():
+            raise UsageError("E-SUI-04", f"There is no folder {data}.", fix="Give the folder of the scans as --data.")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            log = out / "rows.ndjson"
+            rows = read_rows(log) if resume else []
+            log.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+            with Reporter(as_json=as_json, quiet=quiet) as reporter, log.open("a", encoding="utf-8") as file:
+                for row in run_suite(
+                    session_of(context).host(), plan, data, Teller((reporter,)), done=rows, device=device
+                ):
+                    rows.append(row)
+                    file.write(json.dumps(asdict(row)) + "\n")
+                    file.flush()
+            header, lines = summary(rows)
+            (out / "results.csv").write_text(as_csv(rows), encoding="utf-8")
+            (out / "results.json").write_text(rows_as_json(rows), encoding="utf-8")
+            (out / "results.md").write_text(
+                f"# {plan.title}\n\n{markdown(header, lines)}\n{markdown(*per_case(rows))}", encoding="utf-8"
+            )
+        except OSError as error:
+            raise UsageError(
+                "E-OUT-04", f"{out} cannot be written: {error.strerror}.", fix="Choose another folder."
+            ) from error
+        if as_json:
+            sys.stdout.write(rows_as_json(rows))
+        else:
+            table = Table(*header, title=plan.title, caption="SIMULATED measurements; research use only")
+            for line in lines:
+                table.add_row(*line)
+            reporter.console.print(table)
+        failed = sum(bool(row.error) for row in rows)
+        if failed:
+            raise MedldmError(
+                "E-SUI-05", f"{failed} of {len(rows)} rows failed.", fix="Their errors stand in results.csv."
+            )
+
+    finish(work, as_json=as_json, verbose=verbose)

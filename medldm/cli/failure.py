@@ -1,0 +1,77 @@
+"""Errors on their way to the person: what, why, what to do, a code, and a truthful exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+
+from medldm.errors import MedldmError
+
+INTERRUPTED = 130
+
+
+def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False) -> int:
+    """Run a command and turn whatever it raises into a message and an exit code.
+
+    Args:
+        work: the command.
+        as_json: print the error as one JSON event on standard output.
+        verbose: print the traceback of an unexpected error too.
+    """
+    try:
+        work()
+    except MedldmError as error:
+        report(error, as_json=as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _print("error E-INT-01: Interrupted; what was saved can be resumed with --resume.", as_json, "E-INT-01")
+        return INTERRUPTED
+    except MemoryError:
+        _print(
+            "error E-MEM-02: Out of memory.\nhint: reconstruct fewer slices at a time with --slices.",
+            as_json,
+            "E-MEM-02",
+        )
+        return 5
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:  # the outermost door: nothing may leave as a bare traceback
+        if _out_of_device_memory(error):
+            _print(
+                "error E-MEM-03: The GPU is out of memory.\nhint: --device cpu, or fewer --slices.", as_json, "E-MEM-03"
+            )
+            return 5
+        text = f"error E-BUG-01: Unexpected {type(error).__name__}: {error}\nhint: run again with -v and report it."
+        _print(text, as_json, "E-BUG-01")
+        if verbose:
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+def report(error: MedldmError, *, as_json: bool) -> None:
+    """Print a refusal: to standard error for people, to standard output as JSON for programs."""
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "error", **error.as_dict()}) + "\n")
+        sys.stdout.flush()
+        return
+    lines = [f"error {error.code}: {error.what}"]
+    lines += [error.why] if error.why else []
+    lines += [f"hint: {error.fix}"] if error.fix else []
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _print(text: str, as_json: bool, code: str) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "error", "code": code, "what": text.splitlines()[0]}) + "\n")
+        sys.stdout.flush()
+    else:
+        sys.stderr.write(text + "\n")
+
+
+def _out_of_device_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -1,0 +1,55 @@
+"""``medldm reconstruct --dry-run``: what would run, how much memory and how long."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from medldm.data import Acquisition, ReadRequest
+from medldm.host import Host
+from medldm.pipeline.estimate import estimate_seconds
+from medldm.pipeline.memory import check_memory, in_words
+from medldm.pipeline.reading import read_case
+from medldm.pipeline.recipe import Recipe
+
+
+def show_plan(
+    host: Host,
+    source: Path,
+    recipe: Recipe,
+    request: ReadRequest,
+    slices: slice | None,
+    device: str,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the plan; refused like the run itself when it cannot work."""
+    case = read_case(host, source, request)
+    if slices is not None and not isinstance(case, Acquisition):
+        case = case.cropped(slices)
+    memory = check_memory(host, recipe, case, limit)
+    seconds = estimate_seconds(host, recipe, case, device)
+    facts = {
+        "case": case.name,
+        "shape": list(case.grid.shape),
+        "spacing_mm": [round(step, 4) for step in case.grid.spacing],
+        "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
+        "memory_bytes": memory.as_dict(),
+        "seconds": None if seconds is None else round(seconds, 1),
+    }
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "plan", **facts}) + "\n")
+        return
+    table = Table("", "", title=f"plan: {recipe.name}", show_header=False)
+    table.add_row("scan", f"{case.name}, {' x '.join(map(str, case.grid.shape))} voxels")
+    for section, content in recipe.as_dict().items():
+        table.add_row(section, json.dumps(content))
+    parts = ", ".join(f"{name} {in_words(size)}" for name, size in memory.as_dict().items() if name != "total")
+    table.add_row("memory", f"about {in_words(memory.total)} ({parts})")
+    table.add_row("time", "measured data: not estimated" if seconds is None else f"about {seconds:.0f} s")
+    Console().print(table)

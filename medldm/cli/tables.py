@@ -1,0 +1,38 @@
+"""Tables that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# Metrics in the order people look for them; the rest follows by name.
+_FIRST = ("psnr", "ssim", "nrmse", "dz_ratio")
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Metric names, the usual ones first."""
+    return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+
+
+def print_metrics(console: Console, record: Mapping[str, Any]) -> None:
+    """Baseline and reconstruction side by side, with chi and time."""
+    metrics = record["metrics"]
+    title = "SIMULATED measurement" if record["simulated"] else None
+    table = Table(title=title, caption=f"{record['notice']}", show_header=True)
+    table.add_column("", style="bold")
+    names = ordered(list(metrics.get("reconstruction", {})))
+    for name in names:
+        table.add_column(name, justify="right")
+    for image, values in metrics.items():
+        table.add_row(image, *(f"{values[name]:.4g}" if name in values else "" for name in names))
+    if names:
+        console.print(table)
+    chi = ", ".join(f"{value:.3g}" for value in record["chi"])
+    seconds = sum(record["seconds"].values())
+    peak = record["peak_memory_bytes"] / 2**30
+    console.print(f"chi {chi}, {seconds:.1f} s, peak memory {peak:.2f} GiB", highlight=False)
+    for sentence in record["gates_failed"]:
+        console.print(f"[red]gate failed[/] {sentence}", highlight=False)

@@ -1,0 +1,43 @@
+"""Acquisitions to disk, through the writer that knows how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, cast
+
+from medldm.data import Acquisition
+from medldm.errors import UsageError
+from medldm.host import Host
+
+SUFFIX = ".acq.safetensors"
+
+
+class AcquisitionWriter(Protocol):
+    """A writer that takes measurements."""
+
+    def write_acquisition(self, acquisition: Acquisition, folder: Path, stem: str) -> Path:
+        """Write one file under ``folder``; returns its path."""
+        ...
+
+
+def save_acquisition(host: Host, acquisition: Acquisition, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a measurement to ``NAME.acq.safetensors``, aside and renamed into place.
+
+    Args:
+        host: with the writer ``acquisition``.
+        acquisition: what to write.
+        path: the file; the ending is added when missing.
+        overwrite: whether an existing file may be replaced.
+    """
+    stem = path.name.removesuffix(SUFFIX)
+    target = path.with_name(stem + SUFFIX)
+    if target.exists() and not overwrite:
+        raise UsageError("E-OUT-03", f"{target} exists.", fix="Choose another name, or add --overwrite.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writer = cast(AcquisitionWriter, host.build("writers", "acquisition", {}))
+        return writer.write_acquisition(acquisition, target.parent, stem)
+    except OSError as error:
+        raise UsageError(
+            "E-OUT-04", f"{target} cannot be written: {error.strerror}.", fix="Choose another folder."
+        ) from error

@@ -1,0 +1,43 @@
+"""What the pipeline tells while it works: one line per stage, and the steps of a solver."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger("medldm")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing the pipeline did or noticed.
+
+    Attributes:
+        stage: ``read``, ``simulate``, ``operator``, ``start``, ``solve``, ``write``, ``warning``, ``done``, ...
+        message: one sentence without a patient's data.
+        fields: the numbers behind it, plain JSON. ``index`` and ``total`` mark progress.
+    """
+
+    stage: str
+    message: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Sends events to the listeners of a run and, as one line each, to the log."""
+
+    listeners: tuple[Listener, ...] = ()
+
+    def __call__(self, stage: str, message: str, /, **fields: Any) -> None:
+        """Tell of one thing."""
+        event = Event(stage, message, fields)
+        level = {"warning": logging.WARNING, "step": logging.DEBUG}.get(stage, logging.INFO)
+        log.log(level, "%s: %s", stage, message)
+        for listener in self.listeners:
+            listener(event)

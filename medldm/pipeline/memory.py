@@ -1,0 +1,107 @@
+"""What a run will need, stated before it starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from medldm.data import Acquisition, Grid, Volume
+from medldm.errors import OutOfMemory, UsageError
+from medldm.host import Host
+from medldm.inference import Solver, StatesMemory
+from medldm.pipeline.recipe import Recipe
+
+# Python, torch and the plugins without any scan, measured as resident memory after `import medldm_ct`.
+_PROGRAM_BYTES = 450 * 2**20
+# Image-sized arrays that a run holds besides those of the solver: truth, start, estimate, output, metrics.
+_IMAGES_OF_THE_PIPELINE = 6
+_IMAGES_OF_A_SOLVER = 8
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes a run is expected to need at its peak."""
+
+    physics: int
+    solver: int
+    pipeline: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.physics + self.solver + self.pipeline + _PROGRAM_BYTES
+
+    def as_dict(self) -> dict[str, int]:
+        """As plain JSON."""
+        return {
+            "physics": self.physics,
+            "solver": self.solver,
+            "pipeline": self.pipeline,
+            "program": _PROGRAM_BYTES,
+            "total": self.total,
+        }
+
+
+def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, measured: int = 0) -> MemoryPlan:
+    """Predict the peak memory of a reconstruction on ``grid``.
+
+    Args:
+        host: plugins; a physics states its own need, a solver how many images it holds (``images_held``).
+        recipe: what will run.
+        grid: of the image.
+        is_complex: whether images are complex inside the solver.
+        measured: bytes of a measurement that exists already.
+    """
+    voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
+    image = voxels * (8 if is_complex else 4)
+    physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
+    need = physics.bytes_needed(grid) if isinstance(physics, StatesMemory) else 4 * image
+    solver = cast(Solver, host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver"))
+    held = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
+    return MemoryPlan(max(need, measured), held * image, _IMAGES_OF_THE_PIPELINE * voxels * 4)
+
+
+def check_memory(host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None) -> MemoryPlan:
+    """The plan of a case; refused when it exceeds ``limit``, or the memory that is free when None."""
+    is_complex = case.modality == "MR" or case.data.is_complex()
+    measured = case.data.element_size() * case.data.numel() if isinstance(case, Acquisition) else 0
+    plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured)
+    allowed = limit if limit is not None else available_bytes()
+    if allowed is not None and plan.total > allowed:
+        source = "--max-memory allows" if limit is not None else "this machine has free"
+        raise OutOfMemory(
+            "E-MEM-01",
+            f"This run needs about {in_words(plan.total)}; {source} {in_words(allowed)}.",
+            why="It would be killed in the middle, or make the machine swap.",
+            fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory.",
+        )
+    return plan
+
+
+def available_bytes() -> int | None:
+    """Memory that is free now; None where the system does not tell."""
+    if sys.platform == "linux":
+        match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+        if match:
+            return int(match[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def in_words(count: int) -> str:
+    """``3.2 GiB``."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def parse_bytes(text: str) -> int:
+    """``8G``, ``500M`` or a number of bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:i?[bB])?\s*", text)
+    if not match or float(match[1]) == 0:
+        raise UsageError("E-RUN-10", f"{text!r} is not an amount of memory.", fix="For example: --max-memory 8G")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

@@ -1,0 +1,108 @@
+"""The observer of a running solver: tells each step, keeps its state, stops cleanly on Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medldm.errors import UsageError
+from medldm.inference import Step
+from medldm.pipeline.events import Teller
+
+SAVE_EVERY_SECONDS = 60.0
+
+
+class Progress:
+    """Observer and context manager around ``run``.
+
+    The first Ctrl-C waits for the end of the step, because a solver may update its tensors in place; then the state
+    is saved and ``KeyboardInterrupt`` raised. A second Ctrl-C stops at once, with the state of the last save.
+
+    Args:
+        state_file: where to keep the solver's state; None keeps none.
+        job: what makes two runs the same job; a state of another job is refused.
+        tell: receives one ``step`` event per iteration.
+        resume: go on from the state file if there is one.
+    """
+
+    def __init__(self, state_file: Path | None, job: Mapping[str, str], tell: Teller, *, resume: bool) -> None:
+        self.state_file, self.job, self.tell, self.resume = state_file, dict(job), tell, resume
+        self.steps = 0
+        self._interrupted = threading.Event()
+        self._saved_at = time.monotonic()
+        self._previous: Any = None
+
+    def __enter__(self) -> Progress:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+        self._interrupted.set()
+        self.tell("warning", "interrupted: stopping after this step; press Ctrl-C again to stop at once")
+
+    def __call__(self, step: Step) -> None:
+        """Observe one step."""
+        self.steps = step.index + 1
+        self.tell("step", f"step {self.steps} of {step.total}", index=self.steps, total=step.total, sigma=step.sigma)
+        due = time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
+        if due or self._interrupted.is_set():
+            self._save(step)
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+
+    def _save(self, step: Step) -> None:
+        if self.state_file is None or not step.state:
+            return
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.state.items()}
+        aside = self.state_file.with_name(self.state_file.name + ".part")
+        save_file(tensors, aside, metadata=self.job)
+        aside.replace(self.state_file)
+        self._saved_at = time.monotonic()
+        self.tell("save", f"state after step {step.index + 1} saved", index=step.index + 1)
+
+    def restored(self, device: torch.device) -> dict[str, Tensor] | None:
+        """The saved state of the same job, None when there is none or resuming was not asked for."""
+        if not self.resume or self.state_file is None or not self.state_file.is_file():
+            return None
+        try:
+            with safe_open(self.state_file, framework="pt", device=str(device)) as file:
+                if file.metadata() != self.job:
+                    raise UsageError(
+                        "E-RUN-08",
+                        f"The saved state {self.state_file} belongs to another scan, recipe or version.",
+                        why="Going on from it would mix two reconstructions.",
+                        fix="Delete the file, or leave out --resume.",
+                    )
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            raise UsageError(
+                "E-RUN-09",
+                f"The saved state {self.state_file} is damaged.",
+                fix="Delete the file, or leave out --resume.",
+            ) from error
+        self.tell("resume", "going on from the saved state")
+        return state
+
+    def forget(self) -> None:
+        """Remove the state: the job is finished."""
+        if self.state_file is not None:
+            self.state_file.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""From a path to one case, through whichever reader accepts it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from medldm.data import Acquisition, Reader, ReadRequest, SeriesRow, Volume
+from medldm.errors import InputRefused, UsageError
+from medldm.host import Host
+
+
+def reader_for(host: Host, path: Path) -> tuple[str, Reader]:
+    """The first registered reader that accepts the path, with its name."""
+    if not path.exists():
+        raise InputRefused("E-IN-01", f"{path} does not exist.", fix="Check the path.")
+    if path.is_dir() and not any(path.iterdir()):
+        raise InputRefused("E-IN-02", f"{path} is an empty folder.", fix="Check the path.")
+    for entry in host.entries("readers"):
+        reader = cast(Reader, host.build("readers", entry.name, {}))
+        if reader.accepts(path):
+            return entry.name, reader
+    raise InputRefused(
+        "E-IN-03",
+        f"No reader understands {path}.",
+        why=f"The readers are {', '.join(host.names('readers'))}, and none found a scan of its format there.",
+        fix="medldm plugins list shows the readers; check the file with the program that made it.",
+    )
+
+
+def inspect(host: Host, path: Path) -> list[SeriesRow]:
+    """All scans under a path with their geometry and problems; headers only."""
+    _, reader = reader_for(host, path)
+    return reader.inspect(path)
+
+
+def read_cases(host: Host, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
+    """The scans under a path, values checked to be finite."""
+    _, reader = reader_for(host, path)
+    return [_finite(case) for case in reader.read(path, request)]
+
+
+def read_case(host: Host, path: str | Path, request: ReadRequest | None = None) -> Volume | Acquisition:
+    """The one scan under a path."""
+    cases = read_cases(host, Path(path), request or ReadRequest())
+    if len(cases) != 1:
+        names = ", ".join(case.name for case in cases)
+        raise InputRefused(
+            "E-IN-04",
+            f"{path} holds {len(cases)} scans: {names}.",
+            why="One is reconstructed at a time.",
+            fix="Choose one with --series or --volume-index; medldm inspect lists them.",
+        )
+    return cases[0]
+
+
+def read_image(host: Host, path: str | Path, request: ReadRequest | None = None) -> Volume:
+    """The one image under a path; a measurement is refused."""
+    case = read_case(host, path, request)
+    if isinstance(case, Acquisition):
+        raise UsageError(
+            "E-RUN-02",
+            f"{path} is a measurement.",
+            why="An image is needed here.",
+            fix="Reconstruct it first: medldm reconstruct.",
+        )
+    return case
+
+
+def _finite(case: Volume | Acquisition) -> Volume | Acquisition:
+    if isinstance(case, Volume):
+        return case.require_finite()
+    bad = int((~torch.isfinite(case.data)).sum())
+    if bad:
+        raise InputRefused(
+            "E-PIX-02",
+            f"{bad} of {case.data.numel()} measured values are NaN or infinite.",
+            why="They would spread over the whole image.",
+            fix="Mask them out of the measurement, or measure again.",
+        )
+    return case
+
+
+def to_device(acquisition: Acquisition, device: torch.device) -> Acquisition:
+    """The acquisition with all its tensors on a device."""
+    return replace(
+        acquisition,
+        data=acquisition.data.to(device),
+        tensors={name: tensor.to(device) for name, tensor in acquisition.tensors.items()},
+    )
+
+
+def case_hash(case: Volume | Acquisition) -> str:
+    """Identity of a case's content: the same scan has the same one under any name and in any folder.
+
+    It addresses the random draws of the case and names it in records, so nothing of the patient can enter.
+    """
+    digest = hashlib.sha256(repr((tuple(case.data.shape), case.data.dtype)).encode())
+    values = case.data.detach().cpu().contiguous()
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

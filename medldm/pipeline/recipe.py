@@ -1,0 +1,213 @@
+"""A recipe: which physics, start, solver and outputs, as YAML 1.2 that a person can read."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from medldm.errors import UsageError
+from medldm.pipeline.shipped import shipped
+from medldm.pipeline.yaml_file import parse_scalar, read_mapping
+
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of measuring and reconstructing. Sections are validated by the component they go to.
+
+    Attributes:
+        name: file name without its ending.
+        acquisition: ``physics`` and its options of measuring; the noise, the mask, the views.
+        operator: options of the physics that concern the reconstruction only (``maps``), and ``grid``.
+        likelihood: ``name`` and options of the noise model.
+        start: ``solver`` and its options, or empty for the start image of the physics.
+        prior: ``name`` of a prior; empty for classical solvers.
+        solver: ``name`` and the hyper-parameters.
+        run: ``seed`` and ``samples``.
+        outputs: ``write`` (names of writers) and ``gates``.
+    """
+
+    name: str
+    acquisition: Section
+    solver: Section
+    operator: Section = field(default_factory=dict)
+    likelihood: Section = field(default_factory=dict)
+    start: Section = field(default_factory=dict)
+    prior: Section = field(default_factory=dict)
+    run: Section = field(default_factory=dict)
+    outputs: Section = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._require("acquisition", "physics")
+        self._require("solver", "name")
+        _known("run", self.run, ("seed", "samples"))
+        _known("outputs", self.outputs, ("write", "gates"))
+        _known("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
+        for key, least in (("seed", 0), ("samples", 1)):
+            value = self.run.get(key, least)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(
+                    "E-RCP-05",
+                    f"run.{key} is {value!r}; it must be a whole number, at least {least}.",
+                    fix=f"For example: --set run.{key}={least + 1}",
+                )
+        chi_max = self.outputs.get("gates", {}).get("chi_max", 1.0)
+        if isinstance(chi_max, bool) or not isinstance(chi_max, (int, float)) or not chi_max > 0:
+            raise UsageError(
+                "E-RCP-05",
+                f"outputs.gates.chi_max is {chi_max!r}; it must be a positive number.",
+                fix="For example: --set outputs.gates.chi_max=1.2",
+            )
+
+    def _require(self, section: str, key: str) -> None:
+        if key not in getattr(self, section):
+            raise UsageError(
+                "E-RCP-04",
+                f"The recipe {self.name!r} has no {section}.{key}.",
+                fix="medldm recipes show mri-4x prints a whole recipe.",
+            )
+
+    @property
+    def seed(self) -> int:
+        """Seed of all randomness of the run."""
+        return int(self.run.get("seed", 0))
+
+    @property
+    def samples(self) -> int:
+        """How many reconstructions to draw; 1 for deterministic solvers."""
+        return int(self.run.get("samples", 1))
+
+    @property
+    def physics(self) -> str:
+        """Registered name of the physics."""
+        return str(self.acquisition["physics"])
+
+    def physics_options(self) -> dict[str, Any]:
+        """The options of the physics: those of measuring, of the operator and of the noise model."""
+        options = {key: value for key, value in self.acquisition.items() if key != "physics"}
+        extra = {key: value for key, value in self.operator.items() if key != "grid"}
+        twice = sorted(set(options) & set(extra))
+        if twice:
+            raise UsageError(
+                "E-RCP-06",
+                f"The recipe {self.name!r} sets {twice} both under acquisition and under operator.",
+                fix="Keep one of them.",
+            )
+        options |= extra
+        if self.likelihood:
+            options["likelihood"] = dict(self.likelihood)
+        return options
+
+    def solver_options(self) -> dict[str, Any]:
+        """The hyper-parameters of the solver."""
+        return {key: value for key, value in self.solver.items() if key != "name"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe, plain dictionaries and numbers only."""
+        sections = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+        return {name: section for name, section in sections.items() if section}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved recipe; its name and comments do not enter."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+    def changed(self, assignments: Sequence[str]) -> Recipe:
+        """The recipe with ``section.key=value`` applied, as ``--set`` gives them."""
+        sections: dict[str, Any] = self.as_dict()
+        for assignment in assignments:
+            path, equals, text = assignment.partition("=")
+            keys = path.strip().split(".")
+            if not equals or len(keys) < 2 or not all(keys):
+                raise UsageError(
+                    "E-RCP-03",
+                    f"--set {assignment!r} is not of the form section.key=value.",
+                    fix="For example: --set solver.iterations=50",
+                )
+            _known("recipe", {keys[0]: None}, SECTIONS)
+            node = sections.setdefault(keys[0], {})
+            for key in keys[1:-1]:
+                node = node.setdefault(key, {})
+                if not isinstance(node, dict):
+                    raise UsageError("E-RCP-03", f"--set {path}: {key!r} is a value, not a section.")
+            node[keys[-1]] = parse_scalar(text)
+        return from_mapping(self.name, sections)
+
+
+SECTIONS = tuple(f.name for f in fields(Recipe) if f.name != "name")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _known(where: str, section: Mapping[str, Any], names: Sequence[str]) -> None:
+    for key in section:
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, n=1)
+            raise UsageError(
+                "E-RCP-02",
+                f"Unknown key {key!r} in {where}; known are {', '.join(names)}.",
+                why="A misspelt option would otherwise be ignored in silence.",
+                fix=f"Did you mean {close[0]!r}?" if close else "Remove it.",
+            )
+
+
+def from_mapping(name: str, mapping: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from nested dictionaries; unknown sections are refused by name."""
+    _known("recipe", mapping, SECTIONS)
+    for section in ("acquisition", "solver"):
+        if section not in mapping:
+            raise UsageError(
+                "E-RCP-04",
+                f"The recipe {name!r} has no section {section!r}.",
+                fix="medldm recipes show mri-4x prints a whole recipe.",
+            )
+    for section, content in mapping.items():
+        if not isinstance(content, Mapping):
+            raise UsageError(
+                "E-RCP-07",
+                f"Section {section!r} of the recipe {name!r} is {content!r}, not a mapping.",
+                fix=f"Write {section}: {{key: value}}.",
+            )
+    return Recipe(name, **{key: _plain(value) for key, value in mapping.items()})
+
+
+def load_recipe(name_or_path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Load a shipped recipe by name, or one of your own by its path, and apply ``--set`` assignments."""
+    path = recipe_path(name_or_path)
+    return from_mapping(path.stem, read_mapping(path)).changed(assignments)
+
+
+def recipe_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped recipe or of the path given."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UsageError("E-RCP-01", f"There is no recipe file {path}.", fix="Check the path.")
+        return path
+    known = {file.stem: file for file in shipped_recipes()}
+    if str(name_or_path) not in known:
+        close = difflib.get_close_matches(str(name_or_path), known, n=3)
+        raise UsageError(
+            "E-RCP-01",
+            f"There is no recipe {str(name_or_path)!r}.",
+            why=f"Shipped recipes are {', '.join(sorted(known))}; your own are named by a path ending in .yaml.",
+            fix=f"Did you mean {' or '.join(close)}?" if close else "medldm recipes list",
+        )
+    return known[str(name_or_path)]
+
+
+def shipped_recipes() -> list[Path]:
+    """The recipe files that come with medldm."""
+    return sorted(shipped("configs").glob("*.yaml"))

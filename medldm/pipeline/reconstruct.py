@@ -1,0 +1,176 @@
+"""The way of a scan through medldm, from top to bottom. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import medldm
+from medldm.data import Acquisition, ReadRequest, Volume
+from medldm.errors import UsageError
+from medldm.host import Host, load_host
+from medldm.inference import run
+from medldm.pipeline.checks import check_finite, check_gates, failed_gates
+from medldm.pipeline.events import Listener, Teller
+from medldm.pipeline.memory import check_memory
+from medldm.pipeline.metrics import compare
+from medldm.pipeline.output import OutputFolder
+from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
+from medldm.pipeline.progress import Progress
+from medldm.pipeline.reading import case_hash, read_case, read_image
+from medldm.pipeline.recipe import Recipe, load_recipe
+from medldm.pipeline.record import Timer, run_record
+from medldm.pipeline.results import write_results
+from medldm.pipeline.simulate import measure
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What a run gives.
+
+    Attributes:
+        image: the reconstruction, in the unit of the scan.
+        baseline: the start image, what one gets without the solver.
+        truth: the image that was measured, or the reference given; None without either.
+        record: the content of ``run.json``.
+        files: what was written.
+    """
+
+    image: Volume
+    baseline: Volume
+    truth: Volume | None
+    record: Mapping[str, Any]
+    files: list[Path] = field(default_factory=list)
+
+
+def reconstruct(
+    source: str | Path | Volume | Acquisition,
+    out: str | Path | None = None,
+    *,
+    recipe: str | Path | Recipe = "mri-4x",
+    simulate: bool = False,
+    set_: Sequence[str] = (),
+    truth: str | Path | Volume | None = None,
+    read: ReadRequest | None = None,
+    slices: slice | None = None,
+    device: str = "auto",
+    max_memory: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    host: Host | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Reconstruction:
+    """Reconstruct one scan.
+
+    Args:
+        source: file or folder that a reader understands, or a :class:`Volume` or :class:`Acquisition`.
+        out: output folder; nothing is written when None.
+        recipe: name of a shipped recipe, a path, or a :class:`Recipe`.
+        simulate: an image has no raw data; True measures it first by the recipe's physics, and SIMULATED stands in
+            everything that comes of it.
+        set_: assignments such as ``"solver.iterations=50"``.
+        truth: reference image for the metrics of a measured scan. It never enters the reconstruction.
+        read: what to ask of the reader (series, volume, untilt, gaps).
+        slices: range along z to reconstruct, of an image.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        max_memory: refuse before starting when the plan needs more bytes than this.
+        resume: go on from the state that an interrupted run of the same job left beside ``out``.
+        overwrite: replace a finished output folder.
+        host: plugins; all that are installed when None.
+        listeners: called with every event.
+
+    Returns:
+        The image, the start image, the truth if any, and the record.
+
+    Raises:
+        MedldmError: a refusal with its code; its subclasses carry the exit code of the command line.
+    """
+    host, tell, timer, where = host or load_host(), Teller(tuple(listeners)), Timer(), device_named(device)
+    chosen = recipe.changed(set_) if isinstance(recipe, Recipe) else load_recipe(recipe, set_)
+    path = None if isinstance(source, (Volume, Acquisition)) else Path(source)
+    folder = None if out is None else OutputFolder.open(Path(out), path, overwrite=overwrite)
+
+    # 1. Read: an image, or a measurement.
+    with timer("read"):
+        case = source if isinstance(source, (Volume, Acquisition)) else read_case(host, source, read)
+        reference = read_image(host, truth) if isinstance(truth, (str, Path)) else truth
+        if slices is not None:
+            case = _cropped(case, slices)
+        identity = case_hash(case)
+    tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
+    check_memory(host, chosen, case, max_memory)
+
+    # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
+    with timer("simulate"):
+        if isinstance(case, Volume):
+            if not simulate:
+                raise UsageError(
+                    "E-RUN-01",
+                    "This is an image, not a measurement.",
+                    why="The scanner has reconstructed it already; there is nothing to reconstruct from.",
+                    fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
+                )
+            acquisition, reference = measure(host, chosen, case, tell), reference or case
+        else:
+            acquisition = case
+
+    # 3. to 5. Operator, intensity, likelihood.
+    with timer("operator"):
+        posed = pose(host, chosen, acquisition, identity, where)
+    tell("operator", f"{posed.operator.domain} -> {posed.operator.codomain} on {where}")
+
+    # 6. The start image, then the solver to its last step.
+    with timer("start"):
+        start = start_image(host, chosen, posed)
+    job = {"case": identity, "recipe": chosen.sha256, "medldm": medldm.__version__}
+    progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
+    with timer("solve"), progress:
+        state = progress.restored(where)
+        last = run(posed.solver.solve(posed.likelihood, None, start[None], posed.noise, state), progress)
+        check_finite(last.estimate)
+
+    # 7. Back to the unit of the scan, 8. and how well it went.
+    image = finished_volume(last.estimate, acquisition, case, str(chosen.solver["name"]))
+    baseline = finished_volume(start[None], acquisition, case, "start")
+    with timer("metrics"):
+        metrics = {
+            "baseline": compare(host, baseline, reference),
+            "reconstruction": compare(host, image, reference),
+        }
+        chi = [float(value) for value in posed.likelihood.chi(last.estimate)]
+    gates = chosen.outputs.get("gates", {})
+    record = run_record(
+        job=job,
+        recipe=chosen,
+        case=case,
+        acquisition=acquisition,
+        image=image,
+        host=host,
+        timer=timer,
+        metrics=metrics,
+        chi=chi,
+        failed=failed_gates(chi, gates),
+        device=where,
+    )
+    files: list[Path] = []
+    if folder is not None:
+        files = write_results(host, folder, chosen, record, image, baseline, reference)
+        progress.forget()
+        tell("write", f"{len(files)} files in {folder.path}", path=str(folder.path))
+    check_gates(chi, gates)
+    host.case_finished(identity[:12], record)
+    tell("done", "finished", chi=chi, **metrics["reconstruction"])
+    return Reconstruction(image, baseline, reference, record, files)
+
+
+def _cropped(case: Volume | Acquisition, slices: slice) -> Volume:
+    if isinstance(case, Acquisition):
+        raise UsageError(
+            "E-RUN-06",
+            "--slices cuts images; this is a measurement.",
+            why="Slices of a measurement may be coupled by the physics.",
+            fix="Leave out --slices.",
+        )
+    return case.cropped(slices)

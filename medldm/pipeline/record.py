@@ -1,0 +1,111 @@
+"""``run.json``: what was done, with what, on what, how long, and how well. Nothing of the patient."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+import medldm
+from medldm.data import Acquisition, Volume
+from medldm.data.provenance import RESEARCH_ONLY
+from medldm.host import Host
+from medldm.pipeline.recipe import Recipe
+
+SCHEMA = "medldm-run/1"
+
+
+@dataclass
+class Timer:
+    """Wall-clock seconds per stage, ``with timer("solve"): ...``."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage; stages of one name add up."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far, or of CUDA where it is used."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def versions(host: Host) -> dict[str, Any]:
+    """Versions of medldm, its main libraries and every plugin."""
+    libraries = ("torch", "numpy", "nibabel", "pydicom", "safetensors")
+    return {
+        "medldm": medldm.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{name: version(name) for name in libraries},
+        "plugins": {row.name: f"{row.distribution} {row.version}" for row in host.plugins},
+    }
+
+
+def run_record(
+    *,
+    job: Mapping[str, str],
+    recipe: Recipe,
+    case: Volume | Acquisition,
+    acquisition: Acquisition,
+    image: Volume,
+    host: Host,
+    timer: Timer,
+    metrics: Mapping[str, Mapping[str, float]],
+    chi: list[float],
+    failed: list[str],
+    device: torch.device,
+) -> dict[str, Any]:
+    """The record of a run as plain JSON.
+
+    Args:
+        job: identity of the run.
+        recipe: resolved.
+        case: what was read.
+        acquisition: what was measured.
+        image: what was reconstructed.
+        host: for the plugins' versions.
+        timer: seconds per stage so far.
+        metrics: per image (``baseline``, ``reconstruction``), empty without a truth.
+        chi: squared weighted residual per degree of freedom, one per sample.
+        failed: sentences of the gates that failed.
+        device: that computed.
+    """
+    return {
+        "schema": SCHEMA,
+        "notice": RESEARCH_ONLY,
+        "simulated": acquisition.simulated,
+        "job": dict(job),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
+        "seed": recipe.seed,
+        "input": {"sha256": job["case"], **case.as_record()},
+        "acquisition": acquisition.as_record(),
+        "image": image.as_record(),
+        "metrics": {name: dict(values) for name, values in metrics.items() if values},
+        "chi": chi,
+        "gates_failed": failed,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "seconds": {stage: round(value, 3) for stage, value in timer.seconds.items()},
+        "peak_memory_bytes": peak_memory_bytes(),
+        "versions": versions(host),
+    }

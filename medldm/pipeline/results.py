@@ -1,0 +1,77 @@
+"""The files of a finished run: images through the writers, preview and record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import medldm
+from medldm.data import Provenance, Volume, Writer
+from medldm.errors import UsageError
+from medldm.host import Host
+from medldm.pipeline.output import OutputFolder
+from medldm.pipeline.preview import save_preview
+from medldm.pipeline.recipe import Recipe
+
+
+def write_results(
+    host: Host,
+    folder: OutputFolder,
+    recipe: Recipe,
+    record: Mapping[str, Any],
+    image: Volume,
+    baseline: Volume,
+    truth: Volume | None,
+) -> list[Path]:
+    """Write images, ``preview.png`` and, last, ``run.json`` with the hash of every file.
+
+    Args:
+        host: whose writers the recipe names.
+        folder: appears whole or not at all.
+        recipe: ``outputs.write`` names the writers; NIfTI by default.
+        record: from :func:`medldm.pipeline.record.run_record`.
+        image: the reconstruction.
+        baseline: the start image.
+        truth: for the preview; None without one.
+    """
+    names = recipe.outputs.get("write", ["nifti"])
+    if not isinstance(names, list) or not names:
+        raise UsageError("E-RCP-08", f"outputs.write is {names!r}.", fix="For example: outputs.write=[nifti, dicom]")
+    writers = [cast(Writer, host.build("writers", str(name), {}, where="outputs.write")) for name in names]
+
+    def write(aside: Path) -> list[Path]:
+        files = []
+        for writer in writers:
+            files += writer.write(image, aside, "reconstruction", provenance(record, recipe))
+        files.append(save_preview(aside / "preview.png", image, baseline, truth, record))
+        hashes = {str(file.relative_to(aside)): _sha256(file) for file in files}
+        target = aside / "run.json"
+        text = json.dumps({**record, "files": hashes}, indent=2, allow_nan=False)
+        target.write_text(text + "\n", encoding="utf-8")
+        return [*files, target]
+
+    return folder.fill(write)
+
+
+def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
+    """What the writers say about the reconstruction of a run."""
+    options = ", ".join(f"{key} {value}" for key, value in recipe.solver_options().items())
+    method = f"{recipe.solver['name']} ({options})" if options else str(recipe.solver["name"])
+    return Provenance(
+        role="reconstruction",
+        method=f"{method} on {recipe.physics}",
+        version=medldm.__version__,
+        recipe_hash=recipe.sha256,
+        seed=recipe.seed,
+        created=datetime.fromisoformat(str(record["created"])),
+        simulated=bool(record["simulated"]),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

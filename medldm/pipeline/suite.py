@@ -1,0 +1,201 @@
+"""A benchmark suite: recipes x cases x methods x seeds, every method on the same measurement."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from medldm.data import ReadRequest, Volume
+from medldm.errors import MedldmError, UsageError
+from medldm.host import Host
+from medldm.inference import run
+from medldm.pipeline.checks import check_finite
+from medldm.pipeline.events import Teller
+from medldm.pipeline.metrics import compare
+from medldm.pipeline.peak_memory import PeakMemory
+from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, start_image
+from medldm.pipeline.reading import case_hash, read_image
+from medldm.pipeline.recipe import Recipe, load_recipe
+from medldm.pipeline.simulate import measure
+from medldm.pipeline.yaml_file import read_mapping
+
+START = "start"
+"""Name of the method that stops at the start image of the recipe."""
+
+OWN = "recipe"
+"""Value of a method that is the recipe's own solver."""
+
+
+@dataclass(frozen=True)
+class SuiteCase:
+    """A scan of the suite, by its path below ``--data``."""
+
+    path: str
+    modality: str | None = None
+    slices: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One recipe on several cases by several methods.
+
+    ``methods`` maps a name to ``recipe`` (the recipe's own solver), ``start`` (its start image) or a solver section.
+    """
+
+    recipe: str
+    cases: tuple[str, ...]
+    methods: Mapping[str, str | dict[str, Any]]
+    set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The content of a suite file."""
+
+    cases: Mapping[str, SuiteCase]
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...] = (7,)
+    title: str = "benchmark"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one case: metrics, residual, time, memory; or why it could not run."""
+
+    recipe: str
+    case: str
+    method: str
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    chi: float | None = None
+    set_up_seconds: float = 0.0
+    solve_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes two rows the same work."""
+        return self.recipe, self.case, self.method, self.seed
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and validate a suite file."""
+    try:
+        suite: Suite = TypeAdapter(Suite).validate_python(read_mapping(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            "E-SUI-01",
+            f"The suite {path} is not valid at {where}: {first['msg']}.",
+            fix="See configs/suites/public.yaml for the form.",
+        ) from error
+    for task in suite.tasks:
+        unknown = [name for name in task.cases if name not in suite.cases]
+        if unknown:
+            raise UsageError("E-SUI-02", f"The suite {path} uses unknown cases {unknown}.", fix="List them in cases.")
+    return suite
+
+
+def run_suite(
+    host: Host, suite: Suite, data: Path, tell: Teller, *, done: Sequence[Row] = (), device: str = "auto"
+) -> Iterator[Row]:
+    """Yield a row per recipe, case, seed and method; rows in ``done`` are not computed again.
+
+    Every method of a recipe sees the same measurement and the same operator. A method that fails gives a row with its
+    error, and the suite goes on.
+    """
+    finished = {row.key for row in done}
+    total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
+    index = 0
+    for task in suite.tasks:
+        for seed in suite.seeds:
+            recipe = load_recipe(task.recipe, [*task.set, f"run.seed={seed}"])
+            for name in task.cases:
+                keys = [(recipe.name, name, method, seed) for method in task.methods]
+                wanted = [method for method, key in zip(task.methods, keys, strict=True) if key not in finished]
+                index += len(task.methods) - len(wanted)
+                if not wanted:
+                    continue
+                tell("case", f"{recipe.name} on {name}, seed {seed}")
+                for row in _case_rows(host, suite.cases[name], name, recipe, task, wanted, data, device):
+                    index += 1
+                    tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
+                    if row.error:
+                        tell("warning", f"{row.recipe} {row.case} {row.method}: {row.error}")
+                    yield row
+
+
+def _case_rows(
+    host: Host, case: SuiteCase, name: str, recipe: Recipe, task: Task, methods: list[str], data: Path, device: str
+) -> Iterator[Row]:
+    volume = _volume(host, case, data)
+    identity = case_hash(volume)
+    acquisition = measure(host, recipe, volume, Teller())
+    begun = time.perf_counter()
+    posed = pose(host, recipe, acquisition, identity, device_named(device))
+    start = start_image(host, recipe, posed)
+    set_up = time.perf_counter() - begun
+    for method in methods:
+        row = Row(recipe.name, name, method, recipe.seed, set_up_seconds=set_up)
+        try:
+            with PeakMemory() as memory:
+                begun = time.perf_counter()
+                estimate = _estimate(host, recipe, task.methods[method], posed, start)
+                solved = time.perf_counter() - begun
+            image = finished_volume(estimate, acquisition, volume, method)
+            yield replace(
+                row,
+                metrics=compare(host, image, volume),
+                chi=float(posed.likelihood.chi(estimate).mean()),
+                solve_seconds=solved,
+                peak_memory_bytes=memory.bytes,
+            )
+        except MedldmError as error:
+            yield replace(row, error=str(error))
+
+
+def _estimate(
+    host: Host, recipe: Recipe, method: str | dict[str, Any], posed: Posed, start: torch.Tensor
+) -> torch.Tensor:
+    if method == START:
+        return start[None]
+    solver = posed.solver
+    if isinstance(method, dict):
+        other = replace(recipe, solver=method)
+        solver = host.build("solvers", str(method["name"]), other.solver_options(), where="methods")
+    elif method != OWN:
+        raise UsageError("E-SUI-03", f"The method {method!r} is not known.", fix="start, recipe, or a solver section.")
+    estimate = run(solver.solve(posed.likelihood, None, start[None], posed.noise)).estimate
+    check_finite(estimate)
+    return estimate
+
+
+def _volume(host: Host, case: SuiteCase, data: Path) -> Volume:
+    request = ReadRequest(modality=TypeAdapter(ReadRequest).validate_python({"modality": case.modality}).modality)
+    volume = read_image(host, data / case.path, request)
+    return volume if case.slices is None else volume.cropped(slice(*case.slices))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows written by an earlier, perhaps interrupted, run of the suite; those with an error are left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for line in lines:
+        try:
+            row = TypeAdapter(Row).validate_python(json.loads(line))
+        except (ValueError, ValidationError):
+            continue  # the last line of a killed run may be torn
+        if not row.error:
+            rows.append(row)
+    return rows
