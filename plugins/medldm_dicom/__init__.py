@@ -1,1 +1,1 @@
-"""First-party plugin of medldm."""
+"""DICOM: reads classic and enhanced image series, writes derived CT and MR series."""

@@ -1,0 +1,209 @@
+"""The reader of DICOM series."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from medldm.data import Grid, History, Quantity, ReadRequest, SeriesRow, Source, Volume
+from medldm.data.volume import Modality
+from medldm.errors import Problem
+from medldm_dicom import scan
+from medldm_dicom.catalogue import Catalogue, Series, catalogue, header_problems
+from medldm_dicom.checks import mixed_parameters, modality_of, units
+from medldm_dicom.choice import choose, choose_volume
+from medldm_dicom.codecs import missing_decoder
+from medldm_dicom.frame import Frame
+from medldm_dicom.geometry import Layout, arrange
+from medldm_dicom.header import integer, number, text
+from medldm_dicom.pixels import check_budget, values
+from medldm_dicom.problems import error, printable, refusal, refuse_errors, remark
+from medldm_dicom.resample import across_gaps, regular_count, untilt, upright_grid
+from medldm_dicom.volumes import Split, split
+
+AIR_HU = -1000.0
+_GAPS = frozenset({"E-GEO-01", "E-GEO-02", "E-GEO-12"})
+_TILT = frozenset({"E-GEO-03"})
+
+
+@dataclass(frozen=True, eq=False)
+class _Findings:
+    """What the headers of one series amount to."""
+
+    series: Series
+    layout: Layout | None
+    split: Split | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class DicomReader:
+    """Reads classic and enhanced DICOM series whose geometry is understood; refuses the rest by code."""
+
+    def accepts(self, path: Path) -> bool:
+        return scan.accepts(path)
+
+    def inspect(self, path: Path) -> list[SeriesRow]:
+        found = catalogue(path)
+        rows = []
+        for index, series in enumerate(found.series, 1):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # counted by read_header already
+                rows.append(_row(index, _examine(series)))
+        for index, stray in enumerate(found.strays, len(rows) + 1):
+            rows.append(SeriesRow(index, stray.file.name, "dicom", "?", "", 1, None, None, None, (stray.problem,)))
+        return rows
+
+    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # counted by read_header and by values()
+            found = catalogue(path)
+            findings = _examine(choose(found, request, [_is_candidate(s) for s in found.series]))
+            lifted = (_GAPS if request.allow_gaps == "resample" else frozenset()) | (
+                _TILT if request.untilt else frozenset()
+            )
+            refuse_errors(findings.problems, lifted | {"E-DCM-12", "E-DCM-20"})
+            assert findings.layout is not None
+            layout = findings.layout
+            if findings.split is not None:
+                layout = findings.split.layouts[choose_volume(findings.split, request.volume_index)]
+            elif request.volume_index not in (None, 0):
+                raise refusal(error("E-DCM-12", "The series holds one volume.", "Leave --volume-index out."))
+            resampled = bool(_GAPS & {p.code for p in layout.problems if p.severity == "error"})
+            regular = regular_count(layout) if resampled else len(layout.shelves)
+            every = [frame for shelf in layout.shelves for frame in shelf]
+            check_budget(every, max(regular, len(every)), request.max_bytes)
+            volume, history = _pixels(layout, every, _history(findings, found))
+        modality, quantity = _unit(findings.series, request)
+        grid: Grid = layout.grid()
+        frames = [shelf[0] for shelf in layout.shelves]
+        if layout.tilted and request.untilt:
+            background = AIR_HU if quantity == "HU" else 0.0
+            volume = untilt(volume, layout, background)
+            grid = upright_grid(layout, len(frames))
+            history = history.then("untilt", degrees=round(layout.tilt_degrees, 4), background=background)
+        if resampled and len(frames) > 1:
+            before = volume.shape[0]
+            volume = across_gaps(volume, layout)
+            grid = Grid(tuple(volume.shape), grid.affine)
+            history = history.then(
+                "resample-gaps", slices_read=before, slices=volume.shape[0], step_mm=round(layout.step, 6)
+            )
+        return [
+            Volume(
+                volume,
+                grid,
+                quantity,
+                modality,
+                name=_name(findings.series),
+                history=history,
+                source=Source("dicom", tuple(f.file for f in frames), tuple(f.header.dataset for f in frames)),
+                display=frames[len(frames) // 2].window,
+            ).require_finite()
+        ]
+
+
+def _is_candidate(series: Series) -> bool:
+    return not (series.localizer or any(header.pixel_bytes is None for header in series.headers))
+
+
+def _examine(series: Series) -> _Findings:
+    problems = header_problems(series)
+    arranged = arrange(series.frames, scattered=series.scattered)
+    modality = modality_of(series.frames)
+    if isinstance(arranged, Problem):
+        return _Findings(series, None, None, (*problems, arranged))
+    volumes = split(arranged)
+    layouts = volumes.layouts if volumes else (arranged,)
+    problems.extend(layouts[0].problems)
+    problems.extend(units(series.frames, modality))
+    problems.extend(mixed_parameters([shelf[0] for shelf in layouts[0].shelves]))
+    if volumes is not None:
+        problems.append(
+            error(
+                "E-DCM-12",
+                f"The series holds {len(layouts)} volumes, told apart by {', '.join(volumes.dimensions)}.",
+                f"Give --volume-index 0 to {len(layouts) - 1}.",
+            )
+        )
+    syntax = series.headers[0].syntax
+    package = missing_decoder(syntax)
+    if package is not None:
+        problems.append(error("E-DCM-20", f"No decoder for {syntax.name} is installed.", f"Install {package}."))
+    return _Findings(series, arranged, volumes, tuple(problems))
+
+
+def _row(index: int, findings: _Findings) -> SeriesRow:
+    series, layout = findings.series, findings.layout
+    dataset = series.frames[0].header.dataset
+    grid = layout.grid() if layout is not None else None
+    return SeriesRow(
+        index,
+        series.uid,
+        "dicom",
+        printable(modality_of(series.frames) or "?", 16),
+        printable(text(dataset, "SeriesDescription")),
+        len(series.headers),
+        grid.shape if grid else None,
+        grid.spacing if grid else None,
+        grid.orientation if grid else None,
+        findings.problems,
+    )
+
+
+def _unit(series: Series, request: ReadRequest) -> tuple[Modality, Quantity]:
+    stated = modality_of(series.frames)
+    modality = cast(Modality, stated) if stated in {"CT", "MR"} else request.modality or "OT"
+    return modality, ("HU" if modality == "CT" else "arbitrary")
+
+
+def _name(series: Series) -> str:
+    dataset = series.frames[0].header.dataset
+    kind = modality_of(series.frames).lower()
+    kind = kind if kind.isascii() and kind.isalnum() and len(kind) <= 4 else "image"
+    series_number = integer(dataset, "SeriesNumber")
+    return f"{kind}-series" if series_number is None else f"{kind}-series-{series_number}"
+
+
+def _history(findings: _Findings, found: Catalogue) -> History:
+    headers = findings.series.headers
+    history = History().then("read", format="dicom", files=len(headers), syntax=headers[0].syntax.name)
+    padding = number(headers[0].dataset, "PixelPaddingValue")
+    if padding is not None:
+        history = history.then("pixel-padding", stored=padding)
+    for problem in (*findings.problems, *(remark(s.problem.code, "warning", s.problem.sentence) for s in found.strays)):
+        if problem.severity != "error":
+            history = history.then("warning", code=problem.code, severity=problem.severity, sentence=problem.sentence)
+    return history
+
+
+def _pixels(layout: Layout, every: list[Frame], history: History) -> tuple[Tensor, History]:
+    """Values of the planes, copies dropped."""
+    volume, oddities = values(every)
+    if oddities:
+        history = history.then(
+            "warning", code="E-DCM-23", severity="note", sentence=f"Decoding gave {oddities} warnings."
+        )
+    keep, k = [], 0
+    for shelf in layout.shelves:
+        keep.append(k)
+        for copy, frame in enumerate(shelf[1:], 1):
+            if not torch.equal(volume[k], volume[k + copy]):
+                raise refusal(
+                    error(
+                        "E-GEO-05",
+                        f"{shelf[0].label!r} and {frame.label!r} lie at one place with different pixels.",
+                        "Remove the one that does not belong to the volume.",
+                    )
+                )
+        k += len(shelf)
+    if len(keep) < len(every):
+        volume = volume[keep].contiguous()
+        history = history.then("drop-copies", copies=len(every) - len(keep))
+    return volume, history
