@@ -1,0 +1,78 @@
+"""The output folder: whole or not at all, and never at the expense of somebody's files."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from medldm.errors import MedldmError, UsageError
+from medldm.pipeline.output import OutputFolder, finished_record
+
+
+def _write_one(folder: Path) -> list[Path]:
+    (folder / "image.txt").write_text("image")
+    (folder / "run.json").write_text("{}")
+    return [folder / "image.txt", folder / "run.json"]
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    files = OutputFolder.open(out, None).fill(_write_one)
+    assert files == [out / "image.txt", out / "run.json"]
+    assert finished_record(out) == {}
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, error: OSError) -> None:
+    def write(folder: Path) -> list[Path]:
+        (folder / "half").write_text("half")
+        raise error
+
+    with pytest.raises(MedldmError, match="E-OUT-05") as refusal:
+        OutputFolder.open(tmp_path / "out", None).fill(write)
+    assert ("full" in refusal.value.what) == (error.errno == errno.ENOSPC)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_writing_keeps_the_old_result(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    OutputFolder.open(out, None).fill(_write_one)
+
+    def write(folder: Path) -> list[Path]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        OutputFolder.open(out, None, overwrite=True).fill(write)
+    assert (out / "image.txt").read_text() == "image"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_overwrite_replaces_results_only(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    OutputFolder.open(out, None).fill(_write_one)
+    with pytest.raises(UsageError, match="E-OUT-03"):
+        OutputFolder.open(out, None)
+    OutputFolder.open(out, None, overwrite=True).fill(_write_one)
+    (out / "run.json").unlink()
+    with pytest.raises(UsageError, match="never deleted"):
+        OutputFolder.open(out, None, overwrite=True)
+
+
+def test_output_inside_input_is_refused(tmp_path: Path) -> None:
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    for out in (scan, scan / "out", tmp_path / "scan" / ".." / "scan" / "out"):
+        with pytest.raises(UsageError, match="E-OUT-01"):
+            OutputFolder.open(out, scan)
+    OutputFolder.open(tmp_path / "out", scan)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageError, match="E-OUT-02"):
+        OutputFolder.open(tmp_path / "out", None)
+    with pytest.raises(UsageError, match="E-OUT-04"):
+        OutputFolder.open(tmp_path / "out" / "below", None)
