@@ -70,6 +70,25 @@ class Host:
             fix="Run 'medldm plugins list' to see what is installed.",
         )
 
+    def named(self, name: str) -> list[Entry]:
+        """The components of a plugin, the components of that name in every kind, or the one called ``kind/name``.
+
+        Raises:
+            ComponentMissing: ``E-PLG-14`` when no component and no plugin, not even a broken one, has this name.
+        """
+        everything = [entry for kind in KINDS for entry in self.entries(kind)]
+        found = [e for e in everything if name in (e.plugin, e.name, f"{e.kind}/{e.name}")]
+        plugins = [row.name for row in self.plugins]
+        if found or name in plugins:
+            return found
+        known = {*plugins, *(entry.name for entry in everything)}
+        raise ComponentMissing(
+            "E-PLG-14",
+            f"There is no plugin or component {name!r}.",
+            why=f"The closest names are {quoted(closest(name, known))}." if known else "",
+            fix="Run 'medldm plugins list' to see what is installed.",
+        )
+
     def build(self, kind: Kind, name: str, options: Mapping[str, Any], where: str = "") -> Any:
         """An instance of a component with checked options.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from medldm.data import ReadRequest, Volume, Writer
+from medldm.data import Acquisition, ReadRequest, Volume, Writer
 from medldm.data.reading import Reader
 from medldm.inference import Likelihood, Physics, Solver
 from medldm.operators import LinearOperator
@@ -58,13 +58,13 @@ class ReaderExample:
     Attributes:
         reader: the component.
         make: writes one scan under the empty folder it is given, returns the path to read.
-        expected: the volume in it (orientation, values, unit).
+        expected: the volume or the measurement in it (orientation, values, unit).
         request: how to ask for it.
     """
 
     reader: Reader
     make: Callable[[Path], Path]
-    expected: Volume
+    expected: Volume | Acquisition
     request: ReadRequest = field(default_factory=ReadRequest)
 
 

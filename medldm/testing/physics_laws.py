@@ -1,0 +1,193 @@
+"""Laws of a physics: simulate, operator, likelihood, start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medldm.data import Acquisition
+from medldm.inference import Likelihood, Noise
+from medldm.operators import LinearOperator
+from medldm.testing.examples import PhysicsExample
+from medldm.testing.law import NotApplicable, relative_difference, require, require_close
+
+SEED = Noise(7, "conformance")
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """An example's volume measured, and the problem posed by the measurement."""
+
+    example: PhysicsExample
+    acquisition: Acquisition
+    operator: LinearOperator
+    likelihood: Likelihood
+    start: Tensor
+
+
+PhysicsLaw = Callable[[Posed], None]
+
+
+def pose(example: PhysicsExample) -> Posed:
+    """Simulate the example once; the laws share the result."""
+    physics = example.physics
+    acquisition = physics.simulate(example.volume, SEED)
+    operator = physics.operator(acquisition, acquisition.grid)
+    return Posed(
+        example, acquisition, operator, physics.likelihood(acquisition, operator), physics.start(acquisition, operator)
+    )
+
+
+def law_example_is_not_square(posed: Posed) -> None:
+    """A square example hides swapped axes."""
+    shape = posed.example.volume.grid.shape
+    require(len(set(shape)) == len(shape), f"the example volume {shape} has two axes of one length")
+
+
+def law_simulation_is_marked(posed: Posed) -> None:
+    """What was computed from an image says so for ever."""
+    require(posed.acquisition.simulated, "the simulated acquisition is not marked as simulated")
+
+
+def law_simulation_is_reproducible(posed: Posed) -> None:
+    """Equal noise gives equal measurements, to the last bit."""
+    again = posed.example.physics.simulate(posed.example.volume, SEED)
+    require(torch.equal(again.data, posed.acquisition.data), "two simulations with equal noise differ")
+    for name, tensor in posed.acquisition.tensors.items():
+        require(torch.equal(again.tensor(name), tensor), f"two simulations with equal noise differ in {name!r}")
+
+
+def law_seeds_differ(posed: Posed) -> None:
+    """Another seed gives another measurement, where there is noise."""
+    if posed.acquisition.noise_std == 0:
+        raise NotApplicable("the example has no noise")
+    other = posed.example.physics.simulate(posed.example.volume, Noise(8, "conformance"))
+    same = other.data.shape == posed.acquisition.data.shape and torch.equal(other.data, posed.acquisition.data)
+    require(not same, "two seeds give the same measurement")
+
+
+def law_simulation_leaves_the_volume_alone(posed: Posed) -> None:
+    """The truth is kept for the report, so nobody writes into it."""
+    volume = posed.example.volume
+    before = volume.data.clone()
+    posed.example.physics.simulate(volume, SEED)
+    require(torch.equal(before, volume.data), "simulate changed the volume it measured")
+
+
+def law_operator_fits(posed: Posed) -> None:
+    """The operator maps the image grid to the measurement."""
+    operator, acquisition = posed.operator, posed.acquisition
+    require(
+        operator.domain.shape == acquisition.grid.shape and operator.domain.axes == ("z", "y", "x"),
+        f"the operator takes {operator.domain}, the image grid is {acquisition.grid.shape} (z, y, x)",
+    )
+    require(
+        operator.codomain.shape == tuple(acquisition.data.shape)
+        and operator.codomain.is_complex == acquisition.data.is_complex(),
+        f"the operator gives {operator.codomain}, the measurement is {tuple(acquisition.data.shape)}",
+    )
+
+
+def law_measurement_is_finite(posed: Posed) -> None:
+    """No NaN, no infinity in what is measured."""
+    require(bool(torch.isfinite(posed.acquisition.data).all()), "the simulated measurement is not finite")
+
+
+def law_start_fits(posed: Posed) -> None:
+    """The start image is a finite image of the operator's domain."""
+    start, domain = posed.start, posed.operator.domain
+    require(tuple(start.shape) == domain.shape, f"the start image has shape {tuple(start.shape)}, expected {domain}")
+    require(start.is_complex() == domain.is_complex, f"the start image is {start.dtype}, expected {domain}")
+    require(bool(torch.isfinite(start).all()), "the start image is not finite")
+
+
+def law_start_explains_more_than_nothing(posed: Posed) -> None:
+    """The energy of the start image is below that of zero: it has the right sign and about the right scale."""
+    start, nothing = (float(posed.likelihood.energy(u)) for u in (posed.start, torch.zeros_like(posed.start)))
+    require(start < nothing, f"the start image has energy {start:.4g}, an empty image {nothing:.4g}")
+
+
+def law_gradient(posed: Posed) -> None:
+    """The gradient of the energy is its derivative, at a random point near the start."""
+    u = _near(posed).requires_grad_()
+    energy = posed.likelihood.energy(u)
+    require(bool(torch.isfinite(energy).all()), "the energy is not finite")
+    (derivative,) = torch.autograd.grad(energy.sum(), u)
+    require_close(posed.likelihood.gradient(u.detach()), derivative, 1e-4, "gradient is not the derivative of energy")
+
+
+def law_energy_of_a_batch(posed: Posed) -> None:
+    """One energy per image, each what the image has alone."""
+    batch = torch.stack((posed.start, _near(posed)))
+    energies = posed.likelihood.energy(batch)
+    require(tuple(energies.shape) == (2,), f"the energy of two images has shape {tuple(energies.shape)}")
+    alone = torch.stack([posed.likelihood.energy(image) for image in batch])
+    require_close(energies, alone, 1e-4, "the energy depends on the batch")
+
+
+def law_prox_is_stationary(posed: Posed) -> None:
+    """At ``u = prox(v, w)`` the gradient of ``energy(u) + w/2 |u - v|^2`` vanishes."""
+    v = _near(posed)
+    likelihood = posed.likelihood
+    pull = likelihood.gradient(v)
+    if not bool(pull.any()):
+        raise NotApplicable("the random point fits exactly")
+    weight = _curvature(posed, v)
+    u = likelihood.prox(v, weight, iterations=60, tolerance=1e-7)
+    require(bool(torch.isfinite(u).all()), "the proximal step is not finite")
+    left = likelihood.gradient(u) + weight * (u - v)
+    share = float(torch.linalg.vector_norm(left) / torch.linalg.vector_norm(pull))
+    require(share <= 1e-2, f"after the proximal step {share:.1%} of the gradient remain")
+
+
+def law_weights_fit(posed: Posed) -> None:
+    """The inverse noise variances are finite, not negative, and broadcast to the measurement."""
+    weights = posed.likelihood.weights
+    shape = torch.broadcast_shapes(weights.shape, posed.acquisition.data.shape)
+    require(shape == posed.acquisition.data.shape, f"weights of shape {tuple(weights.shape)} do not fit")
+    require(bool(torch.isfinite(weights).all()) and bool((weights >= 0).all()), "weights are negative or not finite")
+
+
+def law_chi(posed: Posed) -> None:
+    """The weighted residual per degree of freedom is finite and not negative."""
+    chi = posed.likelihood.chi(posed.start)
+    require(bool(torch.isfinite(chi).all()) and bool((chi >= 0).all()), f"chi of the start image is {chi}")
+
+
+def _near(posed: Posed) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    noise = posed.operator.domain.randn(generator=generator, dtype=posed.start.dtype)
+    scale = torch.linalg.vector_norm(posed.start) / torch.linalg.vector_norm(noise)
+    point: Tensor = posed.start + 0.1 * scale * noise
+    return point
+
+
+def _curvature(posed: Posed, v: Tensor) -> float:
+    """``v^H H v / v^H v`` from two gradients: a weight that makes both terms of the proximal step matter."""
+    step = 1e-2 * v
+    change = posed.likelihood.gradient(v + step) - posed.likelihood.gradient(v)
+    value = float((step.conj() * change).sum().real / (step.conj() * step).sum().real)
+    if value <= 0 or relative_difference(v, torch.zeros_like(v)) == 0:
+        raise NotApplicable("the energy has no curvature at the random point")
+    return value
+
+
+PHYSICS_LAWS: tuple[PhysicsLaw, ...] = (
+    law_example_is_not_square,
+    law_simulation_is_marked,
+    law_simulation_is_reproducible,
+    law_seeds_differ,
+    law_simulation_leaves_the_volume_alone,
+    law_measurement_is_finite,
+    law_operator_fits,
+    law_start_fits,
+    law_start_explains_more_than_nothing,
+    law_gradient,
+    law_energy_of_a_batch,
+    law_prox_is_stationary,
+    law_weights_fit,
+    law_chi,
+)

@@ -1,0 +1,121 @@
+"""Laws of solvers, on a problem whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from medldm.inference import Noise, Step
+from medldm.testing.examples import SolverExample
+from medldm.testing.law import require, require_close
+
+SolverLaw = Callable[[SolverExample], None]
+
+NOISE = Noise(7, "conformance")
+# Resuming and batching change the order of sums, and iterations amplify rounding.
+REPEATED = 1e-4
+
+
+def steps(example: SolverExample, start: Tensor | None = None) -> list[Step]:
+    """All steps of the solver, their tensors copied so that later iterations cannot change them."""
+    begin = example.start if start is None else start
+    found = []
+    for step in example.solver.solve(example.likelihood, None, begin, NOISE):
+        state = {name: tensor.clone() for name, tensor in step.state.items()}
+        found.append(Step(step.index, step.total, step.sigma, step.sample.clone(), step.estimate.clone(), state))
+    return found
+
+
+def law_recovers_the_truth(example: SolverExample) -> None:
+    """The last estimate is the known answer, within the example's tolerance."""
+    estimate = steps(example)[-1].estimate
+    truth = example.truth.expand_as(estimate)
+    require_close(estimate, truth, example.tolerance, "the solver does not recover the truth")
+
+
+def law_does_more_than_the_start(example: SolverExample) -> None:
+    """An example that starts at the answer, or has a tolerance that the start meets, proves nothing."""
+    error = torch.linalg.vector_norm(example.start - example.truth) / torch.linalg.vector_norm(example.truth)
+    require(
+        float(error) > example.tolerance,
+        f"the start image is within the tolerance already ({float(error):.2g} <= {example.tolerance:.2g})",
+    )
+
+
+def law_yields_every_step(example: SolverExample) -> None:
+    """Indices run from 0 to ``total - 1``, and ``total`` does not change."""
+    found = steps(example)
+    indices, totals = [step.index for step in found], {step.total for step in found}
+    require(len(totals) == 1, f"total changes between steps: {sorted(totals)}")
+    require(
+        indices == list(range(found[0].total)), f"{len(found)} steps with indices {indices[:5]}..., expected 0..total-1"
+    )
+
+
+def law_estimates_fit(example: SolverExample) -> None:
+    """Every estimate is finite, ``(sample, z, y, x)``, and on the start image's device and of its kind."""
+    for step in steps(example):
+        estimate = step.estimate
+        require(
+            estimate.shape == example.start.shape,
+            f"step {step.index}: estimate of shape {tuple(estimate.shape)}, start {tuple(example.start.shape)}",
+        )
+        require(bool(torch.isfinite(estimate).all()), f"step {step.index}: the estimate is not finite")
+        require(estimate.dtype == example.start.dtype, f"step {step.index}: estimate {estimate.dtype}")
+
+
+def law_state_is_tensors(example: SolverExample) -> None:
+    """The state can be saved: names and tensors only."""
+    for step in example.solver.solve(example.likelihood, None, example.start, NOISE):
+        wrong = [name for name, value in step.state.items() if not isinstance(value, Tensor)]
+        require(not wrong, f"step {step.index}: the state holds other things than tensors: {wrong}")
+
+
+def law_resumes(example: SolverExample) -> None:
+    """Going on from the state of any step ends where the uninterrupted run ends."""
+    found = steps(example)
+    if len(found) < 2:
+        return
+    for at in sorted({0, len(found) // 2, len(found) - 2}):
+        state = {name: tensor.clone() for name, tensor in found[at].state.items()}
+        rest = list(example.solver.solve(example.likelihood, None, example.start, NOISE, state))
+        indices = [step.index for step in rest]
+        require(indices == list(range(at + 1, len(found))), f"resumed after step {at}, the steps are {indices[:5]}...")
+        require_close(rest[-1].estimate, found[-1].estimate, REPEATED, f"resumed after step {at}, the result differs")
+
+
+def law_reproducible(example: SolverExample) -> None:
+    """Equal noise gives equal results, to the last bit."""
+    first, second = steps(example)[-1].estimate, steps(example)[-1].estimate
+    require(torch.equal(first, second), "two runs with equal noise differ")
+
+
+def law_inputs_unchanged(example: SolverExample) -> None:
+    """The start image and the measurement are as they were."""
+    start, measurement = example.start.clone(), example.likelihood.measurement.clone()
+    steps(example)
+    require(torch.equal(start, example.start), "the solver changed the start image")
+    require(torch.equal(measurement, example.likelihood.measurement), "the solver changed the measurement")
+
+
+def law_samples_do_not_mix(example: SolverExample) -> None:
+    """A sample's result does not depend on what it is batched with."""
+    alone = steps(example)[-1].estimate
+    other = 0.5 * example.start[:1] + 0.1 * example.truth.abs().max()
+    together = steps(example, torch.cat((example.start, other)))[-1].estimate
+    require_close(together[: len(alone)], alone, REPEATED, "a second sample changes the first")
+
+
+SOLVER_LAWS: tuple[SolverLaw, ...] = (
+    law_does_more_than_the_start,
+    law_recovers_the_truth,
+    law_yields_every_step,
+    law_estimates_fit,
+    law_state_is_tensors,
+    law_resumes,
+    law_reproducible,
+    law_inputs_unchanged,
+    law_samples_do_not_mix,
+)
