@@ -26,11 +26,10 @@ from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.simulate import measure
 from medldm.pipeline.yaml_file import read_mapping
 
-START = "start"
-"""Name of the method that stops at the start image of the recipe."""
-
-OWN = "recipe"
-"""Value of a method that is the recipe's own solver."""
+# Methods that need no solver section of their own.
+OWN = "recipe"  # the recipe's solver
+START = "start"  # the recipe's start image
+PHYSICS_START = "physics-start"  # the start image of the physics: zero-filled, filtered back-projection
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class SuiteCase:
 class Task:
     """One recipe on several cases by several methods.
 
-    ``methods`` maps a name to ``recipe`` (the recipe's own solver), ``start`` (its start image) or a solver section.
+    ``methods`` maps a name to ``recipe`` (the recipe's own solver), ``start`` (its start image), ``physics-start``
+    (the start image of the physics alone) or a solver section.
     """
 
     recipe: str
@@ -168,12 +168,14 @@ def _estimate(
 ) -> torch.Tensor:
     if method == START:
         return start[None]
+    if method == PHYSICS_START:
+        return posed.physics.start(posed.acquisition, posed.operator)[None]
     solver = posed.solver
     if isinstance(method, dict):
         other = replace(recipe, solver=method)
         solver = host.build("solvers", str(method["name"]), other.solver_options(), where="methods")
     elif method != OWN:
-        raise UsageError("E-SUI-03", f"The method {method!r} is not known.", fix="start, recipe, or a solver section.")
+        raise UsageError("E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section.")
     estimate = run(solver.solve(posed.likelihood, None, start[None], posed.noise)).estimate
     check_finite(estimate)
     return estimate
