@@ -61,6 +61,22 @@ def enhanced(header: Header) -> Iterator[Frame]:
         yield _frame(header, index, groups, shared, pointers)
 
 
+def slice_header(frame: Frame) -> Dataset:
+    """The data set of one plane: of a multi-frame file, the common part, its own groups and its frame number.
+
+    ReferencedFrameNumber tells a writer which frame of the instance to refer to.
+    """
+    if not is_enhanced(frame.header):
+        return frame.header.dataset
+    common = Dataset()
+    common.update({e.tag: e for e in frame.header.dataset if e.keyword != "PerFrameFunctionalGroupsSequence"})
+    common.PerFrameFunctionalGroupsSequence = [
+        items(frame.header.dataset, "PerFrameFunctionalGroupsSequence")[frame.index]
+    ]
+    common.ReferencedFrameNumber = frame.index + 1
+    return common
+
+
 def _macro(groups: Dataset, shared: Dataset, name: str) -> Dataset | None:
     found = items(groups, name) or items(shared, name)
     return found[0] if found else None

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from medldm.data import Grid, History, Volume
-from medldm.testing.examples import ReaderExample
+from medldm.testing.examples import ReaderExample, WriterExample
 from medldm_dicom.reader import DicomReader
+from medldm_dicom.writer import DicomWriter
 
 SHAPE = (5, 16, 12)
 SPACING = (2.5, 0.7, 0.5)
@@ -44,7 +45,7 @@ def ct_slices(grid: Grid, values: NDArray[np.int16]) -> list[Dataset]:
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = CTImageStorage
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = f"1.2.3.4.{k + 1}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = UID(f"1.2.3.4.{k + 1}")
         image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = "1.2.3.1", "1.2.3.2", "1.2.3.3"
         image.PatientName, image.PatientID = "Phantom^Oblique", "phantom"
         image.PatientBirthDate = image.PatientSex = image.StudyDate = image.StudyTime = ""
@@ -99,3 +100,8 @@ def volume() -> Volume:
 def reader() -> ReaderExample:
     """An oblique CT series with non-square voxels, shuffled files and rescale by slice."""
     return ReaderExample(DicomReader(), make_oblique, volume())
+
+
+def writer() -> WriterExample:
+    """The same scan without a DICOM source: half a step of the series' rescale slope is the tolerance."""
+    return WriterExample(DicomWriter(), volume(), DicomReader(), tolerance=0.5)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medldm_dicom.header import Header, number, numbers, text, words
+from medldm_dicom.header import Header, items, number, numbers, text, words
 
 Vector = NDArray[np.float64]
 
@@ -80,6 +80,11 @@ class Frame:
 def classic(header: Header) -> Frame:
     """The one frame of a single-frame image."""
     dataset = header.dataset
+    slope, intercept, display = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept"), window(dataset)
+    mapping = real_world(dataset) if slope is None else None
+    if mapping is not None:
+        slope, intercept = mapping
+        display = display and (display[0] * slope + intercept, display[1] * slope)
     return Frame(
         header,
         0,
@@ -88,12 +93,24 @@ def classic(header: Header) -> Frame:
         spacing=spacing(dataset),
         thickness=positive(dataset, "SliceThickness"),
         between=positive(dataset, "SpacingBetweenSlices"),
-        slope=number(dataset, "RescaleSlope"),
-        intercept=number(dataset, "RescaleIntercept"),
+        slope=slope,
+        intercept=intercept,
         rescale_type=text(dataset, "RescaleType"),
-        window=window(dataset),
+        window=display,
         dimensions=dimensions(dataset, _CLASSIC_DIMENSIONS),
     )
+
+
+def real_world(dataset: Dataset) -> tuple[float, float] | None:
+    """Slope and intercept that medldm itself wrote as a real world value map of an MR image.
+
+    Maps of others are left alone: they lead to units of their own that other programs do not apply either.
+    """
+    maps = items(dataset, "RealWorldValueMappingSequence")
+    if len(maps) != 1 or text(maps[0], "LUTLabel") != "medldm":
+        return None
+    slope, intercept = number(maps[0], "RealWorldValueSlope"), number(maps[0], "RealWorldValueIntercept")
+    return None if slope is None or intercept is None else (slope, intercept)
 
 
 def vector(dataset: Dataset | None, keyword: str) -> Vector | None:

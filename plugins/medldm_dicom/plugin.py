@@ -19,3 +19,14 @@ def register_readers(register: Register) -> None:
         example="medldm_dicom.examples:reader",
         summary="DICOM series: classic and enhanced multi-frame CT and MR, checked geometry",
     )
+
+
+@hookimpl
+def register_writers(register: Register) -> None:
+    """Offer the DICOM writer."""
+    register(
+        "dicom",
+        "medldm_dicom.writer:DicomWriter",
+        example="medldm_dicom.examples:writer",
+        summary="Derived CT or MR image series that says what made it (DICOM PS3.3)",
+    )

@@ -19,6 +19,7 @@ from medldm_dicom.catalogue import Catalogue, Series, catalogue, header_problems
 from medldm_dicom.checks import mixed_parameters, modality_of, units
 from medldm_dicom.choice import choose, choose_volume
 from medldm_dicom.codecs import missing_decoder
+from medldm_dicom.enhanced import slice_header
 from medldm_dicom.frame import Frame
 from medldm_dicom.geometry import Layout, arrange
 from medldm_dicom.header import integer, number, text
@@ -103,7 +104,7 @@ class DicomReader:
                 modality,
                 name=_name(findings.series),
                 history=history,
-                source=Source("dicom", tuple(f.file for f in frames), tuple(f.header.dataset for f in frames)),
+                source=Source("dicom", tuple(f.file for f in frames), tuple(slice_header(f) for f in frames)),
                 display=frames[len(frames) // 2].window,
             ).require_finite()
         ]
