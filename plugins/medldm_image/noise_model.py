@@ -1,0 +1,106 @@
+"""Noise of an image, real or complex: how much, and the likelihood that knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+from torch import Tensor
+
+from medldm.data import Acquisition, Volume
+from medldm.errors import InputRefused, UsageError
+from medldm.inference import Gaussian, Likelihood
+from medldm.operators import LinearOperator
+
+# A voxel belongs to the object when its magnitude is above this part of the 99th percentile.
+OBJECT_THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """White Gaussian noise.
+
+    Attributes:
+        std: standard deviation **per real component**, in multiples of ``of``.
+        of: ``object-mean``, the mean magnitude inside the object (magnitude above a tenth of its 99th percentile; not
+            for HU, whose zero is water); ``range``, the maximum minus the minimum of real and the maximum magnitude of
+            complex images; ``absolute``, the unit of the image.
+    """
+
+    std: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.01
+    of: Literal["object-mean", "range", "absolute"] = "range"
+
+    def level(self, volume: Volume) -> float:
+        """The standard deviation in units of the volume.
+
+        Raises:
+            UsageError: E-IMG-01 for a mean in HU.
+            InputRefused: E-IMG-02 for an image without an object or contrast to measure the noise by.
+        """
+        if self.of == "absolute":
+            return self.std
+        if self.of == "object-mean" and volume.quantity == "HU":
+            raise UsageError(
+                "E-IMG-01",
+                "The noise is given relative to the object's mean, but the image is in HU.",
+                why="0 HU is water and -1000 HU is air, so a mean says nothing about the signal.",
+                fix="Give it in HU: --set acquisition.noise.of=absolute --set acquisition.noise.std=20",
+            )
+        scale = _object_mean(volume.data) if self.of == "object-mean" else _range(volume.data)
+        if self.std > 0 and not scale > 0:
+            raise InputRefused(
+                "E-IMG-02",
+                "The image is constant, so noise relative to it has no size.",
+                fix="Give the noise in units of the image: --set acquisition.noise.of=absolute",
+            )
+        return self.std * scale
+
+
+def _object_mean(data: Tensor) -> float:
+    magnitude = data.abs().flatten()
+    # Selection instead of torch.quantile, which refuses large volumes.
+    high = magnitude.kthvalue(max(1, round(0.99 * magnitude.numel()))).values
+    inside = magnitude[magnitude > OBJECT_THRESHOLD * high]
+    return float(inside.double().mean()) if inside.numel() else 0.0
+
+
+def _range(data: Tensor) -> float:
+    return float(data.abs().max() if data.is_complex() else data.max() - data.min())
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """The noise model of the reconstruction; called with a measurement it gives the likelihood.
+
+    A physics holds it as its field ``likelihood``, so that the option and the method of the protocol are one.
+
+    Attributes:
+        name: ``gaussian``.
+        std: ``acquisition``, as it was measured or simulated, or a number in units of the measurement.
+    """
+
+    name: Literal["gaussian"] = "gaussian"
+    std: Literal["acquisition"] | Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = "acquisition"
+
+    def __call__(self, acquisition: Acquisition, operator: LinearOperator) -> Likelihood:
+        """The likelihood of a measurement.
+
+        Raises:
+            UsageError: E-IMG-03 when the noise is neither known nor given.
+        """
+        std = acquisition.noise_std if self.std == "acquisition" else self.std
+        if std is None:
+            raise UsageError(
+                "E-IMG-03",
+                "The noise of the measurement is not known.",
+                why="Without it data and prior cannot be weighed against each other.",
+                fix="State it in units of the image: --set likelihood.std=12.5",
+            )
+        return Gaussian(operator, acquisition.data, float(std))
+
+
+def noisy(data: Tensor, noise: Tensor) -> Tensor:
+    """``data + noise`` on the device of the data."""
+    return torch.add(data, noise.to(data.device))
