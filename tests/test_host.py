@@ -293,6 +293,7 @@ def test_an_unknown_name_is_answered_with_the_closest_and_the_broken_plugin(inst
     [
         ("a_package_that_is_not_there.x:Y", "E-PLG-10", "'a_package_that_is_not_there'"),
         ("{package}.physics:Tripling", "E-PLG-11", "'Tripling'"),
+        ("{package}.forgotten:Tripling", "E-PLG-11", "No module named 'hosttest_lost.forgotten'"),
         ("{package}.raising:Tripling", "E-PLG-11", "ZeroDivisionError"),
     ],
 )

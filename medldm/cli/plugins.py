@@ -109,7 +109,9 @@ def check(
         if as_json:
             _print_json("checks", [asdict(row) for row in rows])
         else:
-            table = Table("component", "law", "result", "why")
+            table = Table()
+            for heading in ("component", "law", "result", "why"):
+                table.add_column(heading, overflow="fold")
             colour = {"ok": "green", "failed": "red", "skipped": "yellow"}
             for row in rows:
                 result = f"[{colour[row.status]}]{row.status}[/]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -95,19 +96,17 @@ class Entry:
         try:
             found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
-            package = error.name or str(error)
+            package = (error.name or module).partition(".")[0]
+            if importlib.util.find_spec(package) is not None:
+                raise self._broken(reference, error) from error
             raise ComponentMissing(
                 "E-PLG-10",
-                f"{subject} needs the Python module {package!r}, which is not installed.",
+                f"{subject} needs the Python package {package!r}, which is not installed.",
                 why=f"It is imported by {reference!r}.",
-                fix=f"Install the package that provides {package.partition('.')[0]!r} in this environment.",
+                fix=f"Install what provides {package!r} in this environment.",
             ) from error
         except Exception as error:
-            raise ComponentMissing(
-                "E-PLG-11",
-                f"{subject} cannot be imported from {reference!r}: {sentence(error)}",
-                fix=f"Repair or reinstall the plugin {self.plugin!r}.",
-            ) from error
+            raise self._broken(reference, error) from error
         for part in attribute.split("."):
             if not hasattr(found, part):
                 raise ComponentMissing(
@@ -117,6 +116,14 @@ class Entry:
                 )
             found = getattr(found, part)
         return found
+
+    def _broken(self, reference: str, error: Exception) -> ComponentMissing:
+        return ComponentMissing(
+            "E-PLG-11",
+            f"The {SINGULAR[self.kind]} {self.name!r} of the plugin {self.plugin!r} cannot be imported from "
+            f"{reference!r}: {sentence(error)}",
+            fix=f"Repair or reinstall the plugin {self.plugin!r}.",
+        )
 
 
 class Registry:

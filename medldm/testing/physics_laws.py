@@ -62,8 +62,7 @@ def law_simulation_is_reproducible(posed: Posed) -> None:
 
 def law_seeds_differ(posed: Posed) -> None:
     """Another seed gives another measurement, where there is noise."""
-    if posed.acquisition.noise_std == 0:
-        raise NotApplicable("the example has no noise")
+    _needs_noise(posed)
     other = posed.example.physics.simulate(posed.example.volume, Noise(8, "conformance"))
     same = other.data.shape == posed.acquisition.data.shape and torch.equal(other.data, posed.acquisition.data)
     require(not same, "two seeds give the same measurement")
@@ -106,12 +105,14 @@ def law_start_fits(posed: Posed) -> None:
 
 def law_start_explains_more_than_nothing(posed: Posed) -> None:
     """The energy of the start image is below that of zero: it has the right sign and about the right scale."""
+    _needs_noise(posed)
     start, nothing = (float(posed.likelihood.energy(u)) for u in (posed.start, torch.zeros_like(posed.start)))
     require(start < nothing, f"the start image has energy {start:.4g}, an empty image {nothing:.4g}")
 
 
 def law_gradient(posed: Posed) -> None:
     """The gradient of the energy is its derivative, at a random point near the start."""
+    _needs_noise(posed)
     u = _near(posed).requires_grad_()
     energy = posed.likelihood.energy(u)
     require(bool(torch.isfinite(energy).all()), "the energy is not finite")
@@ -121,6 +122,7 @@ def law_gradient(posed: Posed) -> None:
 
 def law_energy_of_a_batch(posed: Posed) -> None:
     """One energy per image, each what the image has alone."""
+    _needs_noise(posed)
     batch = torch.stack((posed.start, _near(posed)))
     energies = posed.likelihood.energy(batch)
     require(tuple(energies.shape) == (2,), f"the energy of two images has shape {tuple(energies.shape)}")
@@ -130,6 +132,7 @@ def law_energy_of_a_batch(posed: Posed) -> None:
 
 def law_prox_is_stationary(posed: Posed) -> None:
     """At ``u = prox(v, w)`` the gradient of ``energy(u) + w/2 |u - v|^2`` vanishes."""
+    _needs_noise(posed)
     v = _near(posed)
     likelihood = posed.likelihood
     pull = likelihood.gradient(v)
@@ -145,6 +148,7 @@ def law_prox_is_stationary(posed: Posed) -> None:
 
 def law_weights_fit(posed: Posed) -> None:
     """The inverse noise variances are finite, not negative, and broadcast to the measurement."""
+    _needs_noise(posed)
     weights = posed.likelihood.weights
     shape = torch.broadcast_shapes(weights.shape, posed.acquisition.data.shape)
     require(shape == posed.acquisition.data.shape, f"weights of shape {tuple(weights.shape)} do not fit")
@@ -153,8 +157,15 @@ def law_weights_fit(posed: Posed) -> None:
 
 def law_chi(posed: Posed) -> None:
     """The weighted residual per degree of freedom is finite and not negative."""
+    _needs_noise(posed)
     chi = posed.likelihood.chi(posed.start)
     require(bool(torch.isfinite(chi).all()) and bool((chi >= 0).all()), f"chi of the start image is {chi}")
+
+
+def _needs_noise(posed: Posed) -> None:
+    """A measurement without noise has no finite energy, and no seed in it."""
+    if posed.acquisition.noise_std == 0:
+        raise NotApplicable("the example has no noise")
 
 
 def _near(posed: Posed) -> Tensor:

@@ -1,0 +1,75 @@
+"""docs/concepts/plugins.md is executed: its plugin is installed and checked, its tables are compared with the code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from medldm.host import hookspecs
+from medldm.host.loading import HOOKS
+from medldm.host.needs import NEEDS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "concepts" / "plugins.md").read_text(encoding="utf-8")
+
+
+def test_every_hook_is_specified_and_documented_with_its_signature() -> None:
+    specified = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "medldm_spec")]
+    assert sorted(specified) == sorted(HOOKS)
+    for name in specified:
+        signature = str(inspect.signature(getattr(hookspecs, name))).replace("'", "")
+        assert f"\n{name}{signature}\n" in PAGE
+
+
+def test_register_is_documented_with_its_signature() -> None:
+    signature = str(inspect.signature(hookspecs.Register.__call__)).replace("'", "").replace("self, ", "")
+    assert f"register{signature}" in PAGE
+
+
+def test_the_vocabulary_of_needs_is_documented() -> None:
+    documented = dict(re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", PAGE.partition("## Needs")[2], re.MULTILINE))
+    assert {word: meaning.strip() for word, meaning in documented.items() if word in NEEDS} == NEEDS
+
+
+@pytest.fixture
+def distribution(tmp_path: Path) -> dict[str, str]:
+    """The plugin of the page, installed; the environment in which it is found."""
+    files = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    info = tmp_path / f"acme_binning-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["medldm"].items())
+    (info / "entry_points.txt").write_text(f"[medldm]\n{points}")
+    return {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "2", "ACME": str(tmp_path)}
+
+
+def test_the_plugin_of_the_page_passes_the_kit(distribution: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "medldm.cli.app", "plugins", "check", "binning", "--json"]
+    done = subprocess.run(command, env=distribution, capture_output=True, text=True, check=False)
+    rows = json.loads(done.stdout.splitlines()[0])["rows"]
+    assert [row for row in rows if row["status"] == "failed"] == []
+    assert done.returncode == 0
+    assert len(rows) > 25
+
+
+def test_the_test_module_of_the_page_passes(distribution: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{distribution['ACME']}/tests"]
+    done = subprocess.run(
+        command, env=distribution, cwd=distribution["ACME"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed.group(1)) > 25
