@@ -1,0 +1,138 @@
+"""The physics of Cartesian magnetic resonance imaging, from an image to k-space and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medldm.data import Acquisition, AffineMap, Grid, Volume
+from medldm.errors import InputRefused
+from medldm.inference import Noise
+from medldm.operators import LinearOperator
+from medldm_mri.calibration import calibration_region
+from medldm_mri.coils import CoilArray
+from medldm_mri.espirit import Espirit
+from medldm_mri.kspace import AXES, checked_maps, checked_mask
+from medldm_mri.masks import SamplingMask, acceleration_of
+from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
+from medldm_mri.object_phase import SmoothPhase
+from medldm_mri.sense import Sense
+
+NAME = "mri-cartesian"
+
+
+@dataclass(frozen=True)
+class CartesianMri:
+    """Cartesian k-space (z, coil, ky, kx) of a stack of slices, frequency zero at ``n // 2``, orthonormal transform.
+
+    Attributes:
+        coils: number of simulated receive coils.
+        phase: ``smooth`` gives a magnitude image a smooth random phase before it is measured, ``none`` does not; an
+            image that is complex already keeps its own.
+        mask: which samples are measured.
+        noise: of the simulated measurement.
+        maps: coil maps of the reconstruction. ``espirit`` estimates them from the calibration lines; ``simulated``
+            takes those that made the measurement, which no scanner can.
+        likelihood: noise model of the reconstruction.
+    """
+
+    coils: Annotated[int, Field(ge=1, le=128)] = 8
+    phase: Literal["smooth", "none"] = "smooth"
+    mask: SamplingMask = field(default_factory=SamplingMask)
+    noise: KSpaceNoise = field(default_factory=KSpaceNoise)
+    maps: Literal["espirit", "simulated"] = "espirit"
+    likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
+        """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).
+
+        The image keeps its scale: coil maps have a sum of squares of 1.
+
+        Raises:
+            InputRefused: E-MRI-03 for an image in HU or 1/mm, E-PIX-01 for voxels that are not finite.
+            UsageError: E-MRI-01 when the calibration region exceeds what the acceleration leaves.
+        """
+        if volume.quantity != "arbitrary":
+            raise InputRefused(
+                "E-MRI-03",
+                f"The image is in {volume.quantity}, so it is no magnetic resonance image.",
+                why="It has no k-space that a scanner could measure.",
+                fix="Choose a recipe of its modality.",
+            )
+        image = volume.require_finite().data.cpu()
+        slices, ny, nx = volume.grid.shape
+        mask = self.mask.draw((ny, nx), noise)
+        std = self.noise.level(image)
+        array = CoilArray(volume.grid, self.coils)
+        phase = SmoothPhase(volume.grid.shape, noise)
+        phase_applies = self.phase == "smooth" and not image.is_complex()
+        data = noise.normal((slices, self.coils, ny, nx), torch.complex64, "measurement", std=std)
+        for z in range(slices):
+            complex_image = image[z] * phase.at(z) if phase_applies else image[z].to(torch.complex64)
+            data[z] += Sense(array.at(z)[None], torch.ones(ny, nx)).forward(complex_image[None])[0]
+            data[z] *= mask
+        settings = {
+            "coils": self.coils,
+            "phase": "smooth" if phase_applies else "own" if image.is_complex() else "none",
+            "mask": self.mask.kind,
+            "acceleration": acceleration_of(mask),
+            "calibration": self.mask.calibration,
+        }
+        return Acquisition(
+            physics=NAME,
+            data=data,
+            axes=AXES,
+            grid=volume.grid,
+            quantity="arbitrary",
+            modality="MR",
+            output=AffineMap.identity("arbitrary"),
+            tensors={"mask": mask, "maps": array.all()} if self.maps == "simulated" else {"mask": mask},
+            settings=settings,
+            noise_std=std,
+            simulated=True,
+            name=volume.name,
+            history=volume.history.then("simulate", physics=NAME, noise_std=std, **settings),
+            source=volume.source,
+        )
+
+    def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
+        """The SENSE operator of a measurement; its coil maps are estimated here.
+
+        Raises:
+            InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-05 the image grid
+                has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where they are asked for.
+        """
+        mask = checked_mask(acquisition)
+        slices, coils, ny, nx = acquisition.data.shape
+        if tuple(grid.shape) != (slices, ny, nx):
+            raise InputRefused(
+                "E-MRI-05",
+                f"The image grid is {' x '.join(map(str, grid.shape))} (z, y, x), "
+                f"k-space is {slices} x {ny} x {nx} (z, ky, kx).",
+                why="The Fourier transform keeps the number of samples.",
+                fix="Reconstruct on the grid of the measurement: operator.grid: native.",
+            )
+        if self.maps == "simulated":
+            maps = checked_maps(acquisition)
+        elif coils == 1:
+            maps = torch.ones((1, 1, ny, nx), dtype=acquisition.data.dtype, device=acquisition.data.device)
+        else:
+            ky, kx = calibration_region(mask)
+            maps = Espirit().maps(acquisition.data[..., ky, kx], (ny, nx))
+        return Sense(maps, mask, slices=slices)
+
+    def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """The zero-filled image ``A^H y``, complex (z, y, x); darker than the object by the unsampled energy."""
+        return operator.H(acquisition.data)
+
+    def bytes_needed(self, grid: Grid) -> int:
+        """Peak bytes of measurement and operator: k-space and coil maps of ``coils`` coils, complex64, and slices."""
+        slices, ny, nx = grid.shape
+        coil_stack = 8 * slices * self.coils * ny * nx
+        kept = coil_stack * (2 if self.coils > 1 else 1) + (coil_stack if self.maps == "simulated" else 0)
+        # One more stack while the measurement is drawn or the maps are folded, and a few slices of scratch.
+        return kept + coil_stack + 4 * 8 * self.coils * ny * nx

@@ -1,0 +1,47 @@
+"""Small instances of the plugin's physics for the conformance kit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from medldm.data import Grid, Volume
+from medldm.inference import Noise
+from medldm.testing import PhysicsExample
+from medldm_mri.cartesian import CartesianMri
+from medldm_mri.coils import CoilArray
+from medldm_mri.masks import SamplingMask
+from medldm_mri.sense import Sense
+
+
+def object_of(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (3.0, 1.2, 1.0)) -> Volume:
+    """A magnitude volume: a bright ellipsoid with a rim, a dark and a bright insert, in air."""
+    grid = Grid.isotropic(shape, spacing)
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
+
+    def inside(a: float, b: float, y0: float = 0.0, x0: float = 0.0) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        return np.asarray(0.3 * z**2 + ((y - y0) / a) ** 2 + ((x - x0) / b) ** 2 < 1)
+
+    image = 90.0 * inside(0.85, 0.7) - 30.0 * inside(0.75, 0.6)
+    image = image - 40.0 * inside(0.25, 0.15, 0.1, -0.2) + 25.0 * inside(0.12, 0.2, -0.35, 0.2)
+    return Volume(torch.from_numpy(image.astype(np.float32)), grid, modality="MR", name="ellipsoid")
+
+
+def cartesian() -> PhysicsExample:
+    """Four coils, estimated maps; also odd sizes, 2-D masks, shared maps, chunks and double precision."""
+    physics = CartesianMri(coils=4, mask=SamplingMask(acceleration=2.0, calibration=0.3))
+    odd = Grid.isotropic((3, 9, 7), (4.0, 1.0, 1.3))
+    disc = SamplingMask(kind="poisson-disc-2d", acceleration=2.5, calibration=0.3).draw((9, 7), Noise(1))
+    columns = SamplingMask(kind="uniform", acceleration=2.0, calibration=0.2, axis="x").draw((9, 7), Noise(1))
+    maps = CoilArray(odd, 3).all()
+    return PhysicsExample(
+        physics,
+        object_of((4, 40, 32)),
+        (
+            Sense(maps, disc),
+            Sense(maps[:1], columns, slices=5, slices_at_once=2),
+            Sense(maps.to(torch.complex128) * math.sqrt(2), disc, slices_at_once=3),
+        ),
+    )

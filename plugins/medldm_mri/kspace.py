@@ -1,0 +1,67 @@
+"""What is required of a measured Cartesian k-space before it is explained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medldm.data import Acquisition
+from medldm.errors import InputRefused
+
+AXES = ("z", "coil", "ky", "kx")
+
+
+def checked_mask(acquisition: Acquisition) -> Tensor:
+    """The sampling mask (ky, kx) of a measurement, on its device; ones when it has none.
+
+    Raises:
+        InputRefused: E-MRI-04 when k-space is not complex (z, coil, ky, kx) or the mask has another size, is negative
+            or empty.
+    """
+    data = acquisition.data
+    if acquisition.axes != AXES or not data.is_complex():
+        raise InputRefused(
+            "E-MRI-04",
+            f"The measurement is {data.dtype} with axes {acquisition.axes}, not complex with axes {AXES}.",
+            why="Cartesian k-space is a stack of slices of complex samples per coil.",
+            fix="Transform along a third phase-encoding direction first, and name the axes.",
+        )
+    if "mask" not in acquisition.tensors:
+        return torch.ones(data.shape[-2:], device=data.device)
+    mask = acquisition.tensor("mask")
+    if mask.shape != data.shape[-2:]:
+        raise InputRefused(
+            "E-MRI-04",
+            f"The mask has {_size(mask)} samples (ky x kx), k-space has {_size(data[0, 0])}.",
+            why="It is not known which samples were measured.",
+            fix="Store the mask of this measurement.",
+        )
+    if not bool((mask >= 0).all()) or not bool((mask > 0).any()):
+        raise InputRefused(
+            "E-MRI-04",
+            "The mask has negative weights, or samples nothing at all.",
+            fix="Store ones where k-space was measured and zeros elsewhere.",
+        )
+    return mask.to(data.device)
+
+
+def checked_maps(acquisition: Acquisition) -> Tensor:
+    """The coil maps (z or 1, coil, y, x) that a measurement holds.
+
+    Raises:
+        InputRefused: E-ACQ-04 when there are none, E-MRI-04 when they do not fit k-space.
+    """
+    maps, data = acquisition.tensor("maps"), acquisition.data
+    fits = maps.ndim == 4 and maps.shape[1:] == data.shape[1:] and maps.shape[0] in (1, data.shape[0])
+    if not fits or not maps.is_complex():
+        raise InputRefused(
+            "E-MRI-04",
+            f"The coil maps are {maps.dtype} of {_size(maps)}, k-space is {_size(data)} (z x coil x ky x kx).",
+            why="Each coil and slice needs its complex map.",
+            fix="Store maps of the size of k-space, or estimate them: operator.maps: espirit.",
+        )
+    return maps.to(data.device)
+
+
+def _size(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
