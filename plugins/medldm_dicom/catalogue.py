@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from medldm_dicom.enhanced import enhanced, is_enhanced
 from medldm_dicom.frame import Frame, Vector, classic
 from medldm_dicom.header import Header, NotDicom, integer, read_header, text, words
 from medldm_dicom.problems import error, remark
+from medldm_dicom.quiet import quiet
 from medldm_dicom.scan import is_claimed, looks_like_dicom, regular_files
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -37,6 +37,13 @@ class Series:
     scattered: bool = False
 
     @property
+    def colour(self) -> bool:
+        """More than one sample a pixel, or a palette."""
+        dataset = self.frames[0].header.dataset
+        photometric = text(dataset, "PhotometricInterpretation")
+        return (integer(dataset, "SamplesPerPixel") or 1) != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2", ""}
+
+    @property
     def headers(self) -> tuple[Header, ...]:
         """The headers of its files, each once."""
         return tuple({id(f.header): f.header for f in self.frames}.values())
@@ -44,10 +51,17 @@ class Series:
 
 @dataclass(frozen=True)
 class Stray:
-    """A file that cannot be part of a series."""
+    """Files that cannot be part of a series, for one reason.
+
+    Attributes:
+        file: the first of them, which the problem names.
+        problem: the reason.
+        files: how many there are.
+    """
 
     file: Path
     problem: Problem
+    files: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,7 @@ def catalogue(path: Path) -> Catalogue:
     """
     grouped: dict[tuple[object, ...], list[Frame]] = {}
     strays: list[Stray] = []
-    with warnings.catch_warnings():
-        # Values are converted when they are first looked at; what read_header noted need not be said again.
-        warnings.simplefilter("ignore")
+    with quiet():  # values are converted when they are first looked at
         for file in regular_files(path):
             if not (looks_like_dicom(file) or is_claimed(file)):
                 continue
@@ -79,13 +91,22 @@ def catalogue(path: Path) -> Catalogue:
                 grouped.setdefault(_key(frame), []).append(frame)
         series = [part for frames in grouped.values() for part in _by_orientation(frames)]
     series.sort(key=lambda s: (_series_number(s), s.uid, s.frames[0].file, s.frames[0].index))
-    return Catalogue(tuple(series), tuple(strays))
+    return Catalogue(tuple(series), _merged(strays))
+
+
+def _merged(strays: list[Stray]) -> tuple[Stray, ...]:
+    """One for each code: an archive may hold hundreds of reports beside its images."""
+    first: dict[str, Stray] = {}
+    for stray in strays:
+        known = first.get(stray.problem.code)
+        first[stray.problem.code] = replace(known, files=known.files + 1) if known else stray
+    return tuple(first.values())
 
 
 def _frames(file: Path) -> tuple[list[Frame], Problem | None]:
     try:
         header = read_header(file)
-        if str(header.dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+        if text(header.dataset.file_meta, "MediaStorageSOPClassUID") == _DIRECTORY:
             return [], None
         if min(header.size) == 0:
             return [], error("E-DCM-03", f"{file.name!r} is a DICOM object without an image.")
@@ -151,11 +172,7 @@ def header_problems(series: Series) -> list[Problem]:
     problems: list[Problem] = [problem for header in series.headers[:20] for problem in header.problems]
     header = series.headers[0]
     dataset, name = header.dataset, header.file.name
-    if (integer(dataset, "SamplesPerPixel") or 1) != 1 or text(dataset, "PhotometricInterpretation") not in {
-        "MONOCHROME1",
-        "MONOCHROME2",
-        "",
-    }:
+    if series.colour:
         problems.append(
             error("E-DCM-04", f"{name!r} is a colour image.", "Choose the grey-scale series it was made from.")
         )
@@ -190,6 +207,8 @@ def header_problems(series: Series) -> list[Problem]:
         problems.append(
             error("E-GEO-11", f"{name!r} is a mosaic.", "Unmosaic it with dcm2niix and read the NIfTI file.")
         )
+    if any(text(each.dataset, "LossyImageCompression") == "01" for each in series.headers):
+        problems.append(remark("E-DCM-24", "warning", f"{name!r} and others were once compressed with loss."))
     if not series.uid:
         problems.append(remark("E-DCM-22", "warning", f"{name!r} states no series; its neighbours are taken as one."))
     return problems

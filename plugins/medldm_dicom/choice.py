@@ -5,19 +5,24 @@ from __future__ import annotations
 from medldm.data import ReadRequest
 from medldm.errors import InputRefused
 from medldm_dicom.catalogue import Catalogue, Series
+from medldm_dicom.header import text
 from medldm_dicom.problems import printable, refusal
 from medldm_dicom.volumes import Split
 
 _LISTED = 12
 
 
-def choose(found: Catalogue, request: ReadRequest, usable: list[bool]) -> Series:
-    """The series that the request names, or the only one that is an image volume.
+def is_candidate(series: Series) -> bool:
+    """False for what is no volume by its nature: scouts, turning projections, pictures in colour, empty objects.
 
-    Args:
-        found: what lies under the path.
-        request: with the wish of the user.
-        usable: for each series, whether it is a candidate without being asked for by name.
+    A series with a fault is a candidate: it must not be passed over in silence.
+    """
+    empty = any(header.pixel_bytes is None for header in series.headers)
+    return not (series.localizer or series.scattered or series.colour or empty)
+
+
+def choose(found: Catalogue, request: ReadRequest) -> Series:
+    """The series that the request names, or the only one that can be an image volume.
 
     Raises:
         InputRefused: ``E-DCM-10`` several, ``E-DCM-11`` none of that name, ``E-GEO-04`` one series that falls
@@ -29,7 +34,7 @@ def choose(found: Catalogue, request: ReadRequest, usable: list[bool]) -> Series
         raise InputRefused("E-DCM-01", "There is no DICOM file here.", fix="Name a DICOM file or a folder of them.")
     if request.series is not None:
         return _named(found, request.series)
-    candidates = [series for series, good in zip(found.series, usable, strict=True) if good] or list(found.series)
+    candidates = [series for series in found.series if is_candidate(series)] or list(found.series)
     if len(candidates) == 1:
         return candidates[0]
     _several(found, candidates)
@@ -41,6 +46,9 @@ def _named(found: Catalogue, name: str) -> Series:
         number = name[1:]
         if number.isdigit() and 1 <= int(number) <= len(found.series):
             return found.series[int(number) - 1]
+        stray = int(number) - len(found.series) - 1 if number.isdigit() else -1
+        if 0 <= stray < len(found.strays):
+            raise refusal(found.strays[stray].problem)
     matching = [series for series in found.series if series.uid == name]
     if len(matching) == 1:
         return matching[0]
@@ -76,7 +84,7 @@ def _table(found: Catalogue, among: list[Series]) -> str:
     for number, series in enumerate(found.series, 1):
         if series in among:
             header = series.frames[0].header
-            modality = printable(header.dataset.get("Modality") or "?", 8)
+            modality = printable(text(header.dataset, "Modality") or "?", 8)
             rows.append(f"#{number} {modality} {len(series.frames)} x {header.size[0]} x {header.size[1]}")
     shown = "; ".join(rows[:_LISTED])
     return shown if len(rows) <= _LISTED else f"{shown}; and {len(rows) - _LISTED} more (medldm inspect lists all)"

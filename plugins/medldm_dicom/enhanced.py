@@ -23,6 +23,7 @@ _SPATIAL = frozenset(
         "PlaneOrientationSequence",
     }
 )
+_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 _CONTENT = ("TemporalPositionIndex", "FrameType", "ComplexImageComponent", "EffectiveEchoTime", "DiffusionBValue")
 _GROUPS = (
     "FrameContentSequence",
@@ -68,11 +69,11 @@ def slice_header(frame: Frame) -> Dataset:
     """
     if not is_enhanced(frame.header):
         return frame.header.dataset
+    whole = frame.header.dataset
     common = Dataset()
-    common.update({e.tag: e for e in frame.header.dataset if e.keyword != "PerFrameFunctionalGroupsSequence"})
-    common.PerFrameFunctionalGroupsSequence = [
-        items(frame.header.dataset, "PerFrameFunctionalGroupsSequence")[frame.index]
-    ]
+    for tag in whole.keys() - {_PER_FRAME}:
+        common[tag] = whole.get_item(tag)
+    common.PerFrameFunctionalGroupsSequence = [items(whole, "PerFrameFunctionalGroupsSequence")[frame.index]]
     common.ReferencedFrameNumber = frame.index + 1
     return common
 

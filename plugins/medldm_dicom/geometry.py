@@ -15,6 +15,7 @@ import numpy as np
 from medldm.data import Grid
 from medldm.errors import Problem
 from medldm_dicom.frame import Frame, Vector
+from medldm_dicom.header import text
 from medldm_dicom.problems import error, remark
 
 SAME_PLACE_MM = 1e-3
@@ -118,7 +119,7 @@ def arrange(frames: Sequence[Frame], *, scattered: bool = False) -> Layout | Pro
     column /= np.linalg.norm(column)
     normal = np.cross(row, column)
     shelves, distances = _shelve(frames, normal)
-    if len(shelves) == 1 and len({str(f.header.dataset.get("SOPInstanceUID")) for f in frames}) == len(frames) > 1:
+    if len(shelves) == 1 and len({text(f.header.dataset, "SOPInstanceUID") for f in frames}) == len(frames) > 1:
         return error(
             "E-GEO-07",
             f"All {len(frames)} images lie at one place ({first.label!r}, {frames[1].label!r}, ...).",
@@ -167,9 +168,20 @@ def _measure(shelves: list[list[Frame]], distances: Vector, directions: Vector, 
     step, found = _spacing(shelves, distances)
     problems.extend(found)
     layout = Layout(_freeze(shelves), distances, step, lean, directions, spacing, ())
+    beside = [
+        frame for shelf in shelves for frame in shelf if np.linalg.norm(frame.place - shelf[0].place) > _even(step)
+    ]
+    if beside:
+        problems.append(
+            error(
+                "E-GEO-10",
+                f"{beside[0].label!r} lies beside another image of the same height.",
+                "Choose a series that is one stack.",
+            )
+        )
     sideways = positions - positions[0] - np.outer(distances - distances[0], lean)
     worst = int(np.argmax(np.linalg.norm(sideways, axis=1)))
-    if np.linalg.norm(sideways[worst]) > max(EVEN_FLOOR_MM, EVEN_FRACTION * min(step, *spacing)):
+    if np.linalg.norm(sideways[worst]) > _even(min(step, *spacing)):
         problems.append(
             error(
                 "E-GEO-10",
@@ -187,6 +199,11 @@ def _measure(shelves: list[list[Frame]], distances: Vector, directions: Vector, 
             )
         )
     return Layout(layout.shelves, distances, step, lean, directions, spacing, tuple(problems))
+
+
+def _even(distance: float) -> float:
+    """Deviation in mm that counts as rounding where ``distance`` is the spacing."""
+    return max(EVEN_FLOOR_MM, EVEN_FRACTION * distance)
 
 
 def _freeze(shelves: list[list[Frame]]) -> tuple[tuple[Frame, ...], ...]:
@@ -207,7 +224,7 @@ def _spacing(shelves: list[list[Frame]], distances: Vector) -> tuple[float, list
     gaps = np.diff(distances)
     mean = float((distances[-1] - distances[0]) / (n - 1))
     uneven = float(np.abs(distances - distances[0] - mean * np.arange(n)).max())
-    tolerance = max(EVEN_FLOOR_MM, EVEN_FRACTION * float(np.median(gaps)))
+    tolerance = _even(float(np.median(gaps)))
     if uneven <= tolerance:
         if n == 2 and not _confirmed(shelves, mean):
             return mean, [
@@ -249,7 +266,7 @@ def _spacing(shelves: list[list[Frame]], distances: Vector) -> tuple[float, list
 def regular_step(gaps: Vector) -> float:
     """The finest spacing in mm that occurs at least twice, else the finest: no slice of a regular part is lost."""
     for gap in np.sort(gaps):
-        alike = np.abs(gaps - gap) <= max(EVEN_FLOOR_MM, EVEN_FRACTION * gap)
+        alike = np.abs(gaps - gap) <= _even(gap)
         if np.count_nonzero(alike) >= 2:
             return float(gaps[alike].mean())
     return float(gaps.min())
@@ -257,4 +274,4 @@ def regular_step(gaps: Vector) -> float:
 
 def _confirmed(shelves: list[list[Frame]], distance: float) -> bool:
     stated = [value for shelf in shelves for value in (shelf[0].between, shelf[0].thickness) if value is not None]
-    return any(abs(value - distance) <= max(EVEN_FLOOR_MM, EVEN_FRACTION * distance) for value in stated)
+    return any(abs(value - distance) <= _even(distance) for value in stated)

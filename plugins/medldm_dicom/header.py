@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEnd
 
 from medldm.errors import InputRefused, Problem
 from medldm_dicom.problems import error, refusal, remark
+from medldm_dicom.quiet import quiet
 from medldm_dicom.scan import has_prefix, is_bare
 
 HEADER_LIMIT = 64 * 2**20
@@ -66,10 +66,20 @@ class Header:
         return (rows * columns * samples * self.frames * bits + 7) // 8
 
 
+def value_of(dataset: Dataset | None, keyword: str) -> Any:
+    """A value of the header; None when absent, or when its bytes are not what they are declared to be."""
+    if dataset is None:
+        return None
+    try:
+        return dataset.get(keyword)
+    except Exception:  # values are converted on first use, and damaged ones fail in any way
+        return None
+
+
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """A whole number of the header; None when absent or no number."""
     try:
-        return int(dataset.get(keyword))
+        return int(value_of(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -82,8 +92,8 @@ def number(dataset: Dataset | None, keyword: str) -> float | None:
 
 def numbers(dataset: Dataset | None, keyword: str) -> tuple[float, ...] | None:
     """Real numbers of the header; None when absent, empty or not numbers."""
-    value: Any = None if dataset is None else dataset.get(keyword)
-    if value is None or isinstance(value, str) or value == "":
+    value = value_of(dataset, keyword)
+    if value is None or isinstance(value, (str, bytes)):
         return None
     try:
         return tuple(float(v) for v in value) if hasattr(value, "__iter__") else (float(value),)
@@ -93,11 +103,11 @@ def numbers(dataset: Dataset | None, keyword: str) -> tuple[float, ...] | None:
 
 def words(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
     """Text values of the header without surrounding blanks; empty when absent."""
-    value: Any = None if dataset is None else dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None:
         return ()
-    items = [value] if isinstance(value, (str, int, float)) or not hasattr(value, "__iter__") else list(value)
-    return tuple(str(item).strip() for item in items)
+    found = list(value) if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) else [value]
+    return tuple(str(item).strip() for item in found)
 
 
 def text(dataset: Dataset | None, keyword: str) -> str:
@@ -107,7 +117,7 @@ def text(dataset: Dataset | None, keyword: str) -> str:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Items of a sequence, empty when absent or not a sequence."""
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     return [item for item in value if isinstance(item, Dataset)] if hasattr(value, "__iter__") else []
 
 
@@ -119,8 +129,7 @@ def read_header(file: Path) -> Header:
         InputRefused: ``E-DCM-02`` unreadable, ``E-DCM-05`` a deflated header without end,
             ``E-DCM-07`` implausible dimensions.
     """
-    with file.open("rb") as stream, warnings.catch_warnings(record=True) as oddities:
-        warnings.simplefilter("always")
+    with file.open("rb") as stream, quiet() as oddities:
         start = stream.read(132)
         stream.seek(0)
         if not (has_prefix(start) or is_bare(start)):
@@ -141,6 +150,10 @@ def read_header(file: Path) -> Header:
         if start[:2] == b"MZ" or start[:4] == b"\x7fELF":
             problems.append(
                 remark("E-DCM-19", "warning", f"The preamble of {file.name!r} is that of an executable program.")
+            )
+        if not _is_known(syntax):
+            raise refusal(
+                error("E-DCM-08", f"{file.name!r} is stored in an unknown transfer syntax.", "Export it again.")
             )
         header = Header(file, dataset, syntax, None)
         if offset is not None:
@@ -187,6 +200,13 @@ def _parse(stream: BinaryIO, prefixed: bool) -> tuple[Dataset, UID, int | None]:
     # The parser stands at the tag of the pixel element, in either byte order, or at the end of the file.
     at_pixels = rest[:2] in (b"\xe0\x7f", b"\x7f\xe0")
     return read, UID(syntax), here if at_pixels else None
+
+
+def _is_known(syntax: UID) -> bool:
+    try:
+        return syntax.is_transfer_syntax
+    except ValueError:  # a private one
+        return False
 
 
 def _at_pixels(tag: int, vr: str | None, length: int) -> bool:

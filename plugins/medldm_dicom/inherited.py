@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName, validate_value
 
-from medldm_dicom.header import text
+from medldm_dicom.header import text, value_of
 
 # Patient, General Study and Patient Study modules (DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.2.2) without free extensions.
 _PATIENT_AND_STUDY = (
@@ -90,7 +90,7 @@ def inherit(image: Dataset, source: Dataset) -> None:
 
 def _copy(image: Dataset, source: Dataset, keywords: Iterable[str]) -> None:
     for keyword in keywords:
-        if keyword in source:
+        if value_of(source, keyword) is not None:
             element = copy.deepcopy(source[keyword])
             if not _is_valid(element):
                 continue

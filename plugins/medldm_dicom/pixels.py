@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from medldm_dicom.codecs import decode
 from medldm_dicom.frame import Frame
 from medldm_dicom.header import Header
 from medldm_dicom.problems import error, refusal
+from medldm_dicom.quiet import quiet
 
 Stored = NDArray[Any]
 
@@ -51,8 +51,7 @@ def values(frames: Sequence[Frame]) -> tuple[torch.Tensor, int]:
     """
     rows, columns = frames[0].header.size
     volume = torch.empty((len(frames), rows, columns), dtype=torch.float32)
-    with warnings.catch_warnings(record=True) as oddities:
-        warnings.simplefilter("always")
+    with quiet() as oddities:
         fetch = reader()
         for k, frame in enumerate(frames):
             volume[k] = torch.from_numpy(rescaled(frame, fetch(frame)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from medldm_dicom.geometry import Layout, arrange
 from medldm_dicom.header import integer, number, text
 from medldm_dicom.pixels import check_budget, values
 from medldm_dicom.problems import error, printable, refusal, refuse_errors, remark
-from medldm_dicom.resample import across_gaps, regular_count, untilt, upright_grid
+from medldm_dicom.quiet import quiet
+from medldm_dicom.resample import across_gaps, check_interpolated, untilt, upright_grid
 from medldm_dicom.volumes import Split, split
 
 AIR_HU = -1000.0
@@ -54,18 +54,18 @@ class DicomReader:
         found = catalogue(path)
         rows = []
         for index, series in enumerate(found.series, 1):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # counted by read_header already
+            with quiet():
                 rows.append(_row(index, _examine(series)))
         for index, stray in enumerate(found.strays, len(rows) + 1):
-            rows.append(SeriesRow(index, stray.file.name, "dicom", "?", "", 1, None, None, None, (stray.problem,)))
+            rows.append(
+                SeriesRow(index, stray.file.name, "dicom", "?", "", stray.files, None, None, None, (stray.problem,))
+            )
         return rows
 
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # counted by read_header and by values()
+        with quiet():
             found = catalogue(path)
-            findings = _examine(choose(found, request, [_is_candidate(s) for s in found.series]))
+            findings = _examine(choose(found, request))
             lifted = (_GAPS if request.allow_gaps == "resample" else frozenset()) | (
                 _TILT if request.untilt else frozenset()
             )
@@ -77,7 +77,7 @@ class DicomReader:
             elif request.volume_index not in (None, 0):
                 raise refusal(error("E-DCM-12", "The series holds one volume.", "Leave --volume-index out."))
             resampled = bool(_GAPS & {p.code for p in layout.problems if p.severity == "error"})
-            regular = regular_count(layout) if resampled else len(layout.shelves)
+            regular = check_interpolated(layout) if resampled else len(layout.shelves)
             every = [frame for shelf in layout.shelves for frame in shelf]
             check_budget(every, max(regular, len(every)), request.max_bytes)
             volume, history = _pixels(layout, every, _history(findings, found))
@@ -110,12 +110,10 @@ class DicomReader:
         ]
 
 
-def _is_candidate(series: Series) -> bool:
-    return not (series.localizer or any(header.pixel_bytes is None for header in series.headers))
-
-
 def _examine(series: Series) -> _Findings:
     problems = header_problems(series)
+    if series.localizer:
+        return _Findings(series, None, None, tuple(problems))
     arranged = arrange(series.frames, scattered=series.scattered)
     modality = modality_of(series.frames)
     if isinstance(arranged, Problem):
@@ -178,7 +176,12 @@ def _history(findings: _Findings, found: Catalogue) -> History:
     padding = number(headers[0].dataset, "PixelPaddingValue")
     if padding is not None:
         history = history.then("pixel-padding", stored=padding)
-    for problem in (*findings.problems, *(remark(s.problem.code, "warning", s.problem.sentence) for s in found.strays)):
+    if len(found.series) > 1:
+        history = history.then("series", chosen=found.series.index(findings.series) + 1, found=len(found.series))
+    strays = [
+        remark(s.problem.code, "warning", s.problem.sentence) for s in found.strays if s.problem.code != "E-DCM-03"
+    ]
+    for problem in (*findings.problems, *strays):
         if problem.severity != "error":
             history = history.then("warning", code=problem.code, severity=problem.severity, sentence=problem.sentence)
     return history

@@ -37,7 +37,10 @@ def reference(header: Dataset) -> Dataset | None:
     if not (text(header, "SOPClassUID") and text(header, "SOPInstanceUID")):
         return None
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
+        text(header, "SOPClassUID"),
+        text(header, "SOPInstanceUID"),
+    )
     frame = integer(header, "ReferencedFrameNumber")
     if frame is not None:
         item.ReferencedFrameNumber = frame

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medldm.data import Grid
+from medldm.errors import InputRefused
 from medldm_dicom.frame import Vector
 from medldm_dicom.geometry import Layout
 
@@ -16,6 +17,23 @@ from medldm_dicom.geometry import Layout
 def regular_count(layout: Layout) -> int:
     """Slices of the regular grid between the first and the last plane."""
     return math.floor(float(layout.distances[-1] - layout.distances[0]) / layout.step + 1e-3) + 1
+
+
+def check_interpolated(layout: Layout) -> int:
+    """Slices of the regular grid.
+
+    Raises:
+        InputRefused: ``E-GEO-16`` when more slices would be made up than were read.
+    """
+    count = regular_count(layout)
+    if count > 2 * len(layout.shelves):
+        raise InputRefused(
+            "E-GEO-16",
+            f"{count - len(layout.shelves)} of {count} slices would have to be interpolated.",
+            why="Most of the volume would be made up.",
+            fix="Find the missing files, or read the parts of the series from folders of their own.",
+        )
+    return count
 
 
 def across_gaps(volume: Tensor, layout: Layout) -> Tensor:

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from medldm.data import Provenance, Source, Volume
+from medldm_dicom.header import text
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/medldm/medldm/dicom")
 
@@ -51,7 +52,7 @@ def identity(volume: Volume, stem: str, provenance: Provenance) -> Identity:
 def _origin(volume: Volume) -> str:
     digest = hashlib.sha256()
     source: Source | None = volume.source
-    instances = [str(header.get("SOPInstanceUID", "")) for header in dicom_headers(volume)]
+    instances = [text(header, "SOPInstanceUID") for header in dicom_headers(volume)]
     if any(instances):
         digest.update("\n".join(instances).encode())
     elif source is not None and source.files and all(file.is_file() for file in source.files):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ from medldm_dicom.geometry import TILT_COSINE
 from medldm_dicom.header import text
 from medldm_dicom.inherited import complete, inherit, placeholder
 from medldm_dicom.quantise import Quantisation, for_arbitrary, for_hounsfield
+from medldm_dicom.quiet import quiet
 from medldm_dicom.references import nearest, positions, referenced_series, source_images
 from medldm_dicom.uids import Identity, dicom_headers, identity, uid
 
@@ -61,9 +61,7 @@ class DicomWriter:
         aside = folder / f".{stem}.part-{os.getpid()}"
         aside.mkdir()
         try:
-            with warnings.catch_warnings():
-                # Values of the source that do not follow the standard are handed on as they are.
-                warnings.simplefilter("ignore")
+            with quiet():
                 names = self._write_slices(volume, values, quantisation, modality, stem, provenance, aside)
             aside.rename(target)
         except BaseException:
