@@ -371,6 +371,12 @@ def test_an_observer_may_take_fewer_arguments(install: Install) -> None:
     assert sys.modules["hosttest_looks.plugin"].seen == ["case-1"]
 
 
+def test_a_hook_may_have_another_name_in_the_plugin(install: Install) -> None:
+    renamed = GOOD.replace("@hookimpl\ndef register_operators", '@hookimpl(specname="register_operators")\ndef mine')
+    install("hosttest-fine", plugin=renamed)
+    assert row(load_host(), "hosttest-fine").components == ("operators/doubling", "solvers/copying")
+
+
 def test_unreadable_metadata_of_a_stranger_hides_nobody(install: Install, tmp_path: Path) -> None:
     install("hosttest-fine")
     info = tmp_path / "site" / "hosttest_bad-1.0.dist-info"

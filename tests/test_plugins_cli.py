@@ -207,3 +207,8 @@ def test_list_loads_no_torch(site: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "clitest_sound" in done.stdout
+
+
+def test_the_kit_needs_no_pytest_outside_of_tests() -> None:
+    code = "import sys, medldm.testing.checks, medldm.testing.matrix; assert 'pytest' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -143,11 +143,12 @@ def _by_keyword(implementation: pluggy.HookImpl) -> Callable[..., None]:
 def _refuse_unknown_hooks(candidate: Candidate, module: object, manager: pluggy.PluginManager) -> None:
     for name in dir(module):
         options = manager.parse_hookimpl_opts(module, name)
-        if options is not None and name not in HOOKS and not options.get("optionalhook"):
+        hook = (options and options.get("specname")) or name
+        if options is not None and hook not in HOOKS and not options.get("optionalhook"):
             raise ComponentMissing(
                 "E-PLG-03",
-                f"The plugin {candidate.name!r} implements the hook {name!r}, which does not exist.",
-                why=f"The closest names are {quoted(closest(name, HOOKS))}.",
+                f"The plugin {candidate.name!r} implements the hook {hook!r}, which does not exist.",
+                why=f"The closest names are {quoted(closest(hook, HOOKS))}.",
                 fix="Correct the name of the function.",
             )
         if options is None and name in HOOKS and inspect.isfunction(getattr(module, name, None)):
