@@ -54,6 +54,8 @@ class Physics:
     mask: Uniform = dataclasses.field(default_factory=Uniform)
     pattern: Annotated[Uniform | Poisson, Field(discriminator="kind")] = dataclasses.field(default_factory=Uniform)
     terms: tuple[Poisson, ...] = ()
+    dense: Uniform = dataclasses.field(default_factory=lambda: Uniform(acceleration=2.0))
+    shape: list[int] = dataclasses.field(default_factory=lambda: [3, 4])
 
     def __post_init__(self) -> None:
         if self.coils == 13:
@@ -183,6 +185,15 @@ def test_option_rows_hold_type_default_range_and_doc() -> None:
     assert rows["mask.acceleration"].range == "> 1, <= 64"
     assert rows["pattern.kind"].range == "uniform | poisson"
     assert rows["terms.radius"].default == "1.0"
+
+
+def test_option_rows_show_the_defaults_in_force_where_a_table_sets_its_own() -> None:
+    rows = {row.path: row for row in option_rows(schema(Physics))}
+    assert (rows["mask"].default, rows["mask.acceleration"].default) == ("table", "4.0")
+    assert (rows["dense"].default, rows["dense.acceleration"].default) == ("table", "2.0")
+    assert rows["shape"].default == "[3, 4]"
+    assert rows["pattern.calibration"].default == "0.08"
+    assert rows["pattern.radius"].default == "1.0"
 
 
 def test_documented_attributes_reads_names_together_and_continued_lines() -> None:

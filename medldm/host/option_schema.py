@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pydantic_core
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -20,9 +22,13 @@ class DocumentedSchema(GenerateJsonSchema):
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         produced = super().dataclass_schema(schema)
         documented = documented_attributes(inspect.getdoc(schema["cls"]) or "")
+        fields = schema["cls"].__dataclass_fields__
         for name, option in produced.get("properties", {}).items():
             if name in documented:
                 option.setdefault("description", documented[name])
+            # pydantic leaves these defaults out, since a factory may give another value each time; options do not.
+            if name in fields and fields[name].default_factory is not dataclasses.MISSING:
+                option.setdefault("default", pydantic_core.to_jsonable_python(fields[name].default_factory()))
         produced["additionalProperties"] = False
         if "description" in produced:
             produced["description"] = produced["description"].partition("\n")[0]
@@ -73,21 +79,27 @@ class OptionRow:
 
 def option_rows(schema: Mapping[str, Any]) -> list[OptionRow]:
     """All options of a JSON schema of :func:`medldm.host.options.schema`, nested ones after their table."""
-    return list(_rows(schema, schema.get("$defs", {}), "", ()))
+    return list(_rows(schema, schema.get("$defs", {}), "", (), {}))
 
 
 def _rows(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, above: tuple[str, ...]
+    schema: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    prefix: str,
+    above: tuple[str, ...],
+    defaults: Mapping[str, Any],
 ) -> Iterator[OptionRow]:
-    required = schema.get("required", ())
+    """``defaults`` are those of the table that holds these options, which need not be those of their own class."""
+    required = () if defaults else schema.get("required", ())
     for name, option in schema.get("properties", {}).items():
         members = _members(option, definitions)
-        default = "required" if name in required else _value(option.get("default"))
+        given = defaults.get(name, option.get("default"))
+        default = "required" if name in required else _value(given)
         tables = [member for member in _with_items(members, definitions) if "properties" in member]
         yield OptionRow(
             f"{prefix}{name}",
             " or ".join(dict.fromkeys(_type(member, definitions) for member in members)),
-            default if not tables or default in ("required", "null", "[]") else "table",
+            "table" if isinstance(given, dict) else default,
             " | ".join(dict.fromkeys(text for member in members if (text := _range(member)))),
             str(option.get("description", "")),
         )
@@ -96,7 +108,8 @@ def _rows(
             title = str(table.get("title", ""))
             if title in above:
                 continue
-            for row in _rows(table, definitions, f"{prefix}{name}.", (*above, title)):
+            inherited = given if isinstance(given, dict) and set(given) <= set(table["properties"]) else {}
+            for row in _rows(table, definitions, f"{prefix}{name}.", (*above, title), inherited):
                 nested[row.path] = _merged(nested[row.path], row) if row.path in nested else row
         yield from nested.values()
 
