@@ -1,0 +1,145 @@
+"""Problems with known answers, one for every solver of this plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medldm.inference import Gaussian
+from medldm.operators import Diagonal, Identity, LinearOperator, Space
+from medldm.testing import SolverExample
+from medldm_solvers.cg_sense import CGSense
+from medldm_solvers.cgls import CGLS
+from medldm_solvers.fbp import FilteredBackProjection
+from medldm_solvers.l1_wavelet import L1Wavelet
+from medldm_solvers.sart import SART
+from medldm_solvers.tv import TotalVariation
+from medldm_solvers.wavelet import WaveletTransform
+
+
+class Rays(LinearOperator):
+    """A small non-negative dense matrix on every slice, with all that tomography offers: views and an inverse.
+
+    Args:
+        matrix: ``(view, bin, y, x)``, as many rays as pixels for the filtered adjoint to be the inverse.
+        slices: number of slices.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor, slices: int) -> None:
+        super().__init__()
+        views, bins, ny, nx = matrix.shape
+        self.domain = Space(("z", "y", "x"), (slices, ny, nx), matrix.dtype)
+        self.codomain = Space(("z", "view", "bin"), (slices, views, bins), matrix.dtype)
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("vbij,...ij->...vb", self.matrix, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.einsum("vbij,...vb->...ij", self.matrix, y)
+
+    def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
+        """``n`` interleaved subsets of the views."""
+        index = [torch.arange(i, len(self.matrix), n) for i in range(n)]
+        return [(Rays(self.matrix[i], self.domain.shape[0]), i) for i in index]
+
+    def filtered_adjoint(self, window: str = "hann") -> LinearOperator:
+        """The inverse; the window does not matter to it."""
+        return _Inverse(self)
+
+
+class _Inverse(LinearOperator):
+    def __init__(self, rays: Rays) -> None:
+        super().__init__()
+        self.domain, self.codomain = rays.codomain, rays.domain
+        shape = rays.matrix.shape
+        square = rays.matrix.reshape(shape[0] * shape[1], -1)
+        inverse = torch.linalg.inv(square.double()).to(square.dtype)
+        self._inverse = inverse.reshape(*shape[2:], *shape[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("ijvb,...vb->...ij", self._inverse, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.einsum("ijvb,...ij->...vb", self._inverse, y)
+
+
+def rays(dtype: torch.dtype = torch.float32) -> Rays:
+    """Three views of four bins over 2 slices of 3 x 4 pixels: every ray meets a pixel and grazes the next."""
+    matrix = torch.eye(12, dtype=dtype) + 0.3 * torch.eye(12, dtype=dtype).roll(1, 0)
+    return Rays(matrix.reshape(3, 4, 3, 4), slices=2)
+
+
+def positive_image(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Values between 0.5 and 1.5 without symmetry."""
+    i = torch.arange(int(torch.tensor(shape).prod()), dtype=dtype)
+    return (1 + 0.5 * torch.sin(1.7 * i + 0.1 * i * i)).reshape(1, *shape)
+
+
+def _exact(solver: FilteredBackProjection | SART | CGLS, tolerance: float) -> SolverExample:
+    A = rays()
+    truth = positive_image(A.domain.shape)
+    return SolverExample(solver, Gaussian(A, A(truth)[0], 0.1), torch.zeros_like(truth), truth, tolerance)
+
+
+def fbp() -> SolverExample:
+    """An operator whose filtered adjoint is its inverse."""
+    return _exact(FilteredBackProjection(), 1e-4)
+
+
+def sart() -> SolverExample:
+    """Consistent data of an invertible matrix: the corrections vanish at the truth only."""
+    return _exact(SART(sweeps=30), 1e-3)
+
+
+def cgls() -> SolverExample:
+    """As many iterations as unknowns of a slice and a few more, on consistent data."""
+    return _exact(CGLS(iterations=20), 1e-3)
+
+
+def cg_sense() -> SolverExample:
+    """A complex diagonal d: ``u = conj(d) y / (|d|^2 + lam)``."""
+    lam = 0.05
+    space = Space(("z", "y", "x"), (2, 3, 5), torch.complex64)
+    i = torch.arange(30, dtype=torch.float32).reshape(2, 3, 5)
+    d = torch.polar(1 + 0.4 * torch.cos(i), 0.3 * i)
+    y = torch.polar(positive_image((2, 3, 5))[0], 0.7 * i)
+    truth = (d.conj() * y / (d.abs().square() + lam))[None]
+    solver = CGSense(lam=lam, iterations=40)
+    return SolverExample(solver, Gaussian(Diagonal(space, d), y, 0.1), torch.zeros_like(truth), truth, 1e-4)
+
+
+def l1_wavelet() -> SolverExample:
+    """Denoising by a fixed orthonormal basis is soft-thresholding: of Haar details d by ``lam std^2``.
+
+    The image is flat but for one Haar detail of size 2, which shrinks by the threshold.
+    """
+    space = Space(("z", "y", "x"), (2, 6, 10))
+    psi = WaveletTransform(space, moments=1, levels=1)
+    coefficients = torch.zeros(1, *space.shape)
+    coefficients[..., :3, :5] = 4.0
+    coefficients[:, 0, 4, 2], coefficients[:, 1, 1, 7] = 2.0, -2.0
+    y = psi.H(coefficients)
+    shrunk = coefficients.clone()
+    std, lam = 0.5, 1.2
+    # The 0.95 quantile of the start, the unit of lam, is one by construction.
+    threshold = lam * std**2
+    shrunk[:, 0, 4, 2], shrunk[:, 1, 1, 7] = 2.0 - threshold, -2.0 + threshold
+    solver = L1Wavelet(lam=lam, iterations=60, moments=1, levels=1, shifts=False)
+    likelihood = Gaussian(Identity(space), y[0], std)
+    return SolverExample(solver, likelihood, torch.ones_like(y), psi.H(shrunk), 1e-4)
+
+
+def tv() -> SolverExample:
+    """A step along x between halves of n columns each: both means move towards each other by ``lam std^2 / n``."""
+    space = Space(("z", "y", "x"), (2, 3, 8))
+    y = torch.zeros(1, *space.shape)
+    y[..., 4:] = 2.0
+    std, lam = 0.5, 3.0
+    truth = y + lam * std**2 / 4 * torch.where(y > 1, -1.0, 1.0)
+    likelihood = Gaussian(Identity(space), y[0], std)
+    return SolverExample(TotalVariation(lam=lam, iterations=200), likelihood, torch.ones_like(y), truth, 1e-3)

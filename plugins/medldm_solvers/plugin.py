@@ -1,0 +1,54 @@
+"""Registers the classical solvers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medldm import hookimpl
+
+if TYPE_CHECKING:
+    from medldm.host.hookspecs import Register
+
+
+@hookimpl
+def register_solvers(register: Register) -> None:
+    """Offer six classical reconstructions, one published method each."""
+    register(
+        "fbp",
+        "medldm_solvers.fbp:FilteredBackProjection",
+        example="medldm_solvers.examples:fbp",
+        summary="Filtered back-projection, the operator's own filtered adjoint",
+        needs=("filtered-adjoint",),
+    )
+    register(
+        "sart",
+        "medldm_solvers.sart:SART",
+        example="medldm_solvers.examples:sart",
+        summary="Simultaneous algebraic reconstruction over subsets of views (Andersen and Kak 1984)",
+        needs=("subsets", "real"),
+    )
+    register(
+        "cgls",
+        "medldm_solvers.cgls:CGLS",
+        example="medldm_solvers.examples:cgls",
+        summary="Weighted least squares by conjugate gradients, regularised by few iterations (Bjorck 1996)",
+    )
+    register(
+        "cg-sense",
+        "medldm_solvers.cg_sense:CGSense",
+        example="medldm_solvers.examples:cg_sense",
+        summary="Iterative SENSE with a Tikhonov term (Pruessmann et al. 2001)",
+        needs=("complex",),
+    )
+    register(
+        "l1-wavelet",
+        "medldm_solvers.l1_wavelet:L1Wavelet",
+        example="medldm_solvers.examples:l1_wavelet",
+        summary="Sparse orthonormal wavelet coefficients per slice by FISTA (Beck and Teboulle 2009)",
+    )
+    register(
+        "tv",
+        "medldm_solvers.tv:TotalVariation",
+        example="medldm_solvers.examples:tv",
+        summary="Isotropic total variation, 2-D or 3-D, by preconditioned Chambolle-Pock (Pock and Chambolle 2011)",
+    )

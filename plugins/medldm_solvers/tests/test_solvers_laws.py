@@ -1,0 +1,25 @@
+"""Every registered solver obeys the laws of solvers."""
+
+from __future__ import annotations
+
+import pytest
+
+from medldm.testing import SolverExample
+from medldm.testing.law import NotApplicable
+from medldm.testing.solver_laws import SOLVER_LAWS, SolverLaw
+from medldm_solvers import examples
+
+EXAMPLES = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, examples.l1_wavelet, examples.tv]
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda make: make.__name__)
+def example(request):
+    return request.param()
+
+
+@pytest.mark.parametrize("law", SOLVER_LAWS, ids=lambda law: law.__name__)
+def test_law(law: SolverLaw, example: SolverExample):
+    try:
+        law(example)
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
