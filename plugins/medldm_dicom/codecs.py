@@ -42,13 +42,11 @@ def _gdcm() -> Any | None:
     return gdcm
 
 
-def decode(header: Header) -> NDArray[Any]:
-    """Stored pixels of all frames of a file, (frame, row, column) or fewer axes.
+def check_decoder(header: Header) -> None:
+    """Refuse a file that cannot be decoded here.
 
     Raises:
         ComponentMissing: ``E-DCM-20``, naming the package to install.
-        InputRefused: ``E-DCM-05`` a deflated file that expands beyond what its header states,
-            ``E-DCM-06`` too few pixels.
     """
     package = missing_decoder(header.syntax)
     if package is not None:
@@ -58,6 +56,14 @@ def decode(header: Header) -> NDArray[Any]:
             why="The pixels are compressed.",
             fix=f"Install {package}: pip install 'medldm[codecs]'.",
         )
+
+
+def decode(header: Header) -> NDArray[Any]:
+    """Stored pixels of all frames of a file, (frame, row, column) or fewer axes.
+
+    Raises:
+        InputRefused: ``E-DCM-05`` a deflated file that expands beyond what its header states.
+    """
     if header.syntax in _GDCM_ONLY and _gdcm() is not None:
         return _by_gdcm(header)
     dataset = _inflated(header) if header.syntax == DeflatedExplicitVRLittleEndian else None

@@ -23,6 +23,9 @@ EVEN_FRACTION = 0.01
 EVEN_FLOOR_MM = 0.01
 TILT_COSINE = 1e-3
 NOTE_MM = 1e-3
+MAX_TILT_DEGREES = 45.0
+GAP_CODES = frozenset({"E-GEO-01", "E-GEO-02", "E-GEO-12"})
+TILT_CODES = frozenset({"E-GEO-03"})
 ALLOW_GAPS = "Give --allow-gaps resample to interpolate linearly along z, or find the missing file."
 
 
@@ -187,6 +190,14 @@ def _measure(shelves: list[list[Frame]], distances: Vector, directions: Vector, 
                 "E-GEO-10",
                 f"{shelves[worst][0].label!r} is shifted sideways by {np.linalg.norm(sideways[worst]):.3f} mm "
                 "against the line through its neighbours.",
+                "Choose a series whose planes are stacked on a line.",
+            )
+        )
+    elif layout.tilt_degrees > MAX_TILT_DEGREES:
+        problems.append(
+            error(
+                "E-GEO-10",
+                f"The stack leans by {layout.tilt_degrees:.1f} degrees, more than any gantry.",
                 "Choose a series whose planes are stacked on a line.",
             )
         )

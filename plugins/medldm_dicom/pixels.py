@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,29 +10,32 @@ import torch
 from numpy.typing import NDArray
 
 from medldm.errors import InputRefused, MedldmError
-from medldm_dicom.codecs import decode
 from medldm_dicom.frame import Frame
 from medldm_dicom.header import Header
+from medldm_dicom.isolation import Decoder, DecoderStopped
 from medldm_dicom.problems import error, refusal
 from medldm_dicom.quiet import quiet
 
 Stored = NDArray[Any]
 
 
-def check_budget(frames: Sequence[Frame], slices: int, max_bytes: int) -> None:
+def check_budget(frames: Sequence[Frame], voxels: int, max_bytes: int) -> None:
     """Refuse before anything is allocated.
 
-    Counts the float32 volume and the decoded pixels of the largest file.
+    Args:
+        frames: to be read.
+        voxels: float32 values of all steps that are held together.
+        max_bytes: what they and the decoded pixels of the largest file may take.
 
     Raises:
         InputRefused: ``E-DCM-09``.
     """
     rows, columns = frames[0].header.size
-    need = 4 * slices * rows * columns + max(frame.header.expected_bytes for frame in frames)
+    need = 4 * voxels + max(frame.header.expected_bytes for frame in frames)
     if need > max_bytes:
         raise InputRefused(
             "E-DCM-09",
-            f"The volume of {slices} x {rows} x {columns} voxels needs {need / 2**30:.2f} GiB, "
+            f"The volume of {len(frames)} x {rows} x {columns} voxels needs {need / 2**30:.2f} GiB, "
             f"allowed are {max_bytes / 2**30:.2f} GiB.",
             why="Reading it could exhaust the memory.",
             fix="Raise --max-memory, or choose a smaller series.",
@@ -51,11 +54,14 @@ def values(frames: Sequence[Frame]) -> tuple[torch.Tensor, int]:
     """
     rows, columns = frames[0].header.size
     volume = torch.empty((len(frames), rows, columns), dtype=torch.float32)
-    with quiet() as oddities:
-        fetch = reader()
+    last: tuple[Header, Stored] | None = None
+    with quiet() as oddities, Decoder() as decoder:
         for k, frame in enumerate(frames):
-            volume[k] = torch.from_numpy(rescaled(frame, fetch(frame)))
-    return volume, len(oddities)
+            # Frames of one multi-frame file come one after another, so that each file is decoded once.
+            if last is None or last[0] is not frame.header:
+                last = (frame.header, _whole(frame.header, decoder))
+            volume[k] = torch.from_numpy(rescaled(frame, last[1][frame.index]))
+    return volume, len(oddities) + decoder.oddities
 
 
 def rescaled(frame: Frame, stored: Stored) -> NDArray[np.float32]:
@@ -67,33 +73,18 @@ def rescaled(frame: Frame, stored: Stored) -> NDArray[np.float32]:
         return exact.astype(np.float32)
 
 
-def reader() -> Callable[[Frame], Stored]:
-    """A function that gives the stored pixels of a frame and keeps the last file decoded.
-
-    Frames of one multi-frame file come one after another, so that each file is decoded once.
-    """
-    last: tuple[Header, Stored] | None = None
-
-    def fetch(frame: Frame) -> Stored:
-        nonlocal last
-        if last is None or last[0] is not frame.header:
-            last = (frame.header, _whole(frame.header))
-        return np.asarray(last[1][frame.index])
-
-    return fetch
-
-
-def _whole(header: Header) -> Stored:
+def _whole(header: Header, decoder: Decoder) -> Stored:
     name = header.file.name
     try:
-        stored = decode(header)
+        stored = decoder(header)
     except MedldmError:
         raise
     except Exception as failure:  # damaged pixel data make decoders fail in any way
+        reason = str(failure) if isinstance(failure, DecoderStopped) else type(failure).__name__
         raise refusal(
             error(
                 "E-DCM-08",
-                f"The pixels of {name!r} cannot be decoded as {header.syntax.name} ({type(failure).__name__}).",
+                f"The pixels of {name!r} cannot be decoded as {header.syntax.name} ({reason}).",
                 "Copy or export the file again.",
             )
         ) from failure

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from medldm.data import Grid, History, Quantity, ReadRequest, SeriesRow, Source, Volume
+from medldm.data import History, Quantity, ReadRequest, SeriesRow, Source, Volume
 from medldm.data.volume import Modality
 from medldm.errors import Problem
 from medldm_dicom import scan
@@ -20,17 +20,15 @@ from medldm_dicom.choice import choose, choose_volume
 from medldm_dicom.codecs import missing_decoder
 from medldm_dicom.enhanced import slice_header
 from medldm_dicom.frame import Frame
-from medldm_dicom.geometry import Layout, arrange
+from medldm_dicom.geometry import GAP_CODES, TILT_CODES, Layout, arrange
 from medldm_dicom.header import integer, number, text
 from medldm_dicom.pixels import check_budget, values
 from medldm_dicom.problems import error, printable, refusal, refuse_errors, remark
 from medldm_dicom.quiet import quiet
-from medldm_dicom.resample import across_gaps, check_interpolated, untilt, upright_grid
+from medldm_dicom.resample import plan_regular
 from medldm_dicom.volumes import Split, split
 
 AIR_HU = -1000.0
-_GAPS = frozenset({"E-GEO-01", "E-GEO-02", "E-GEO-12"})
-_TILT = frozenset({"E-GEO-03"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +64,8 @@ class DicomReader:
         with quiet():
             found = catalogue(path)
             findings = _examine(choose(found, request))
-            lifted = (_GAPS if request.allow_gaps == "resample" else frozenset()) | (
-                _TILT if request.untilt else frozenset()
+            lifted = (GAP_CODES if request.allow_gaps == "resample" else frozenset()) | (
+                TILT_CODES if request.untilt else frozenset()
             )
             refuse_errors(findings.problems, lifted | {"E-DCM-12", "E-DCM-20"})
             assert findings.layout is not None
@@ -76,26 +74,13 @@ class DicomReader:
                 layout = findings.split.layouts[choose_volume(findings.split, request.volume_index)]
             elif request.volume_index not in (None, 0):
                 raise refusal(error("E-DCM-12", "The series holds one volume.", "Leave --volume-index out."))
-            resampled = bool(_GAPS & {p.code for p in layout.problems if p.severity == "error"})
-            regular = check_interpolated(layout) if resampled else len(layout.shelves)
+            plan = plan_regular(layout, untilt=request.untilt)
             every = [frame for shelf in layout.shelves for frame in shelf]
-            check_budget(every, max(regular, len(every)), request.max_bytes)
-            volume, history = _pixels(layout, every, _history(findings, found))
+            check_budget(every, len(every) * plan.plane_voxels + plan.voxels, request.max_bytes)
+            planes, history = _pixels(layout, every, _history(findings, found))
         modality, quantity = _unit(findings.series, request)
-        grid: Grid = layout.grid()
+        volume, grid, history = plan.apply(planes, AIR_HU if quantity == "HU" else 0.0, history)
         frames = [shelf[0] for shelf in layout.shelves]
-        if layout.tilted and request.untilt:
-            background = AIR_HU if quantity == "HU" else 0.0
-            volume = untilt(volume, layout, background)
-            grid = upright_grid(layout, len(frames))
-            history = history.then("untilt", degrees=round(layout.tilt_degrees, 4), background=background)
-        if resampled and len(frames) > 1:
-            before = volume.shape[0]
-            volume = across_gaps(volume, layout)
-            grid = Grid(tuple(volume.shape), grid.affine)
-            history = history.then(
-                "resample-gaps", slices_read=before, slices=volume.shape[0], step_mm=round(layout.step, 6)
-            )
         return [
             Volume(
                 volume,

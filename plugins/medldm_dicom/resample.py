@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medldm.data import Grid
+from medldm.data import Grid, History
 from medldm.errors import InputRefused
 from medldm_dicom.frame import Vector
-from medldm_dicom.geometry import Layout
+from medldm_dicom.geometry import GAP_CODES, Layout
 
 
 def regular_count(layout: Layout) -> int:
@@ -111,6 +112,66 @@ def _keys(distance: float) -> float:
     if d <= 1:
         return 1.5 * d**3 - 2.5 * d**2 + 1
     return -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2 if d < 2 else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How planes as they lie become a regular, upright volume.
+
+    Attributes:
+        layout: of the planes.
+        upright: shift the planes first, so that interpolation along z meets what lies above one another.
+        slices: of the regular grid where there are gaps to fill; None where the planes are regular.
+    """
+
+    layout: Layout
+    upright: bool
+    slices: int | None
+
+    @property
+    def plane_voxels(self) -> int:
+        """Voxels of one plane as it lies."""
+        _, rows, columns = self.layout.shape
+        return rows * columns
+
+    @property
+    def voxels(self) -> int:
+        """Voxels made on the way, besides the planes as read."""
+        n, rows, columns = self._grid().shape
+        return rows * columns * ((n if self.upright else 0) + (self.slices or 0))
+
+    def _grid(self) -> Grid:
+        n = len(self.layout.shelves)
+        return upright_grid(self.layout, n) if self.upright else self.layout.grid(n)
+
+    def apply(self, planes: Tensor, background: float, history: History) -> tuple[Tensor, Grid, History]:
+        """The volume, its grid and the history of what was done.
+
+        Args:
+            planes: (n, y, x) in the order of the layout.
+            background: value outside shifted planes.
+            history: so far.
+        """
+        grid = self._grid()
+        if self.upright:
+            planes = untilt(planes, self.layout, background)
+            history = history.then("untilt", degrees=round(self.layout.tilt_degrees, 4), background=background)
+        if self.slices is not None:
+            step = round(self.layout.step, 6)
+            history = history.then("resample-gaps", slices_read=len(planes), slices=self.slices, step_mm=step)
+            planes = across_gaps(planes, self.layout)
+            grid = Grid(tuple(planes.shape), grid.affine)
+        return planes, grid, history
+
+
+def plan_regular(layout: Layout, *, untilt: bool) -> Plan:
+    """What has to be done, given that every error of the layout is lifted by an option.
+
+    Raises:
+        InputRefused: ``E-GEO-16``, too much would be interpolated.
+    """
+    gaps = GAP_CODES & {problem.code for problem in layout.problems if problem.severity == "error"}
+    return Plan(layout, layout.tilted and untilt, check_interpolated(layout) if gaps else None)
 
 
 def upright_grid(layout: Layout, slices: int) -> Grid:

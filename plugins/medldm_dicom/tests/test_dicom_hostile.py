@@ -16,7 +16,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, g
 
 from medldm.data import ReadRequest
 from medldm.errors import ComponentMissing, InputRefused
-from medldm_dicom import codecs, examples, header
+from medldm_dicom import codecs, examples, header, isolation
 from medldm_dicom.reader import DicomReader
 
 
@@ -266,3 +266,41 @@ def test_sequence_of_another_type_in_place_of_functional_groups(tmp_path: Path, 
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     examples.save([image], tmp_path)
     assert code_of(tmp_path) == "E-DCM-17"
+
+
+def _compressed() -> header.Header:
+    pytest.importorskip("openjpeg", reason="the codecs extra is not installed")
+    return header.read_header(Path(str(pydicom.data.get_testdata_file("MR_small_jp2klossless.dcm"))))
+
+
+def test_decoder_is_started_once_and_gives_what_decoding_here_gives() -> None:
+    one = _compressed()
+    with isolation.Decoder() as decoder:
+        first = decoder(one)
+        worker = decoder._worker
+        np.testing.assert_array_equal(first, codecs.decode(one))
+        decoder(one)
+        assert decoder._worker is worker and worker is not None
+    assert worker.poll() is not None
+
+
+def test_crashed_decoder_is_a_refusal() -> None:
+    one = _compressed()
+    with isolation.Decoder() as decoder:
+        decoder(one)
+        assert decoder._worker is not None
+        decoder._worker.kill()
+        with pytest.raises(isolation.DecoderStopped):
+            decoder(one)
+
+
+def test_decoder_that_takes_too_long_is_stopped() -> None:
+    one = _compressed()
+    with isolation.Decoder(timeout_s=0.001) as decoder, pytest.raises(isolation.DecoderStopped):
+        decoder(one)
+
+
+def test_decoder_beyond_its_memory_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROCESS_BYTES", 2**24)
+    with isolation.Decoder() as decoder, pytest.raises(isolation.DecoderStopped):
+        decoder(_compressed())
