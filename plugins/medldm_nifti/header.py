@@ -37,7 +37,7 @@ class Header:
         unit_known: whether the file states the unit of length; mm is taken otherwise.
         sform_code, qform_code: 0 where that transform is not stated.
         sform: (4, 4) voxel -> RAS in mm.
-        qform: (4, 4) voxel -> RAS in mm; None when its quaternion is invalid.
+        qform: (4, 4) voxel -> RAS in mm; None when its quaternion or voxel size is invalid.
         intent_name: up to 16 characters, the meaning of the values.
     """
 
@@ -134,6 +134,16 @@ def _scaling(slope: float, intercept: float, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
+def _qform(raw: Any, to_mm: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    # nifti1.h: the handedness is the sign of pixdim[0], and 0, which many files have, means 1.
+    raw["pixdim"][0] = -1 if raw["pixdim"][0] < 0 else 1
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(to_mm @ raw.get_qform(coded=False), dtype=np.float64)
+    except Exception:  # nibabel raises several kinds for an impossible quaternion or voxel size
+        return None
+
+
 def _first_voxel(offset: float, header_size: int, single: bool, name: str) -> int:
     least = header_size + 4 if single else 0
     if not (math.isfinite(offset) and least <= offset < 2**40):
@@ -178,10 +188,6 @@ def parse(block: bytes, name: str) -> Header:
     unit = int(raw["xyzt_units"]) & 7
     factor = _MM.get(unit, 1.0)
     to_mm = np.diag([factor, factor, factor, 1.0])
-    try:
-        qform = to_mm @ np.asarray(raw.get_qform(coded=False), dtype=np.float64)
-    except Exception:  # nibabel raises several kinds for an impossible quaternion
-        qform = None
     pixdim = tuple(float(p) * factor for p in raw["pixdim"][1:4])
     return Header(
         shape=shape,
@@ -196,6 +202,6 @@ def parse(block: bytes, name: str) -> Header:
         sform_code=int(raw["sform_code"]),
         qform_code=int(raw["qform_code"]),
         sform=to_mm @ np.asarray(raw.get_sform(coded=False), dtype=np.float64),
-        qform=qform,
+        qform=_qform(raw, to_mm),
         intent_name=bytes(raw["intent_name"].item()).decode("ascii", "replace").strip("\0 "),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
 from medldm.data import Quantity
@@ -61,9 +62,18 @@ def stated(path: Path, header: Header, asked: Modality | None) -> Kind | None:
     return None
 
 
+def may_be_inferred(header: Header) -> bool:
+    """Whether the stored type reaches down to air in HU at all, so that the values must be looked at."""
+    if header.dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(header.dtype)
+    ends = (float(limits.min) * header.slope, float(limits.max) * header.slope)
+    return min(ends) + header.intercept <= HU_MINIMUM[1]
+
+
 def inferred(header: Header, data: Tensor) -> Kind:
     """Modality and unit from the values, by the rule at the top of this file."""
     low, high = HU_MINIMUM
-    if header.dtype.kind in "iu" and low <= float(data.min()) <= high:
+    if may_be_inferred(header) and low <= float(data.min()) <= high:
         return Kind("CT", "HU", "values")
     return Kind("OT", "arbitrary", "nobody")

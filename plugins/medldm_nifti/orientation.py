@@ -74,7 +74,7 @@ def assumed(code: str, pixdim: tuple[float, float, float], shape: tuple[int, int
 def _require_usable(affine: NDArray[np.float64] | None, rule: str, name: str) -> NDArray[np.float64]:
     reason = ""
     if affine is None:
-        reason = "its quaternion is longer than 1"
+        reason = "its quaternion or voxel size is impossible"
     elif not np.isfinite(affine).all():
         reason = "it contains NaN or infinity"
     else:

@@ -16,7 +16,7 @@ from medldm.data import Acquisition, History, ReadRequest, SeriesRow, Source, Vo
 from medldm.errors import InputRefused, MedldmError, Problem
 from medldm_nifti.container import Container, pair, stem, suffix
 from medldm_nifti.header import HEADER_BYTES, Header, looks_like_nifti, parse
-from medldm_nifti.modality import inferred, stated
+from medldm_nifti.modality import inferred, may_be_inferred, stated
 from medldm_nifti.orientation import place
 
 _LOG = logging.getLogger("medldm.nifti")
@@ -182,7 +182,7 @@ class NiftiReader:
             description = header.dtype.name + (f", {header.volumes} volumes" if header.volumes > 1 else "")
             kind = stated(file, header, None)
             modality = kind.modality if kind else "OT"
-            if kind is None and header.dtype.kind in "iu":
+            if kind is None and may_be_inferred(header):
                 problems.append(
                     Problem(
                         "E-NII-20",

@@ -130,6 +130,23 @@ def test_qform_serves_when_there_is_no_sform(tmp_path):
     assert read(path).history.as_list()[0]["orientation_from"] == "qform"
 
 
+def test_a_qform_without_handedness_is_right_handed(tmp_path):
+    affine = AFFINE * [[-1, 1, 1, 1]]
+    for qfac in (0, 1):
+        path = make(tmp_path / "a.nii", affine=affine, sform=0, pixdim=[qfac, 1.5, 2, 3, 1, 1, 1, 1])
+        np.testing.assert_allclose(read(path).grid.affine[:3, :3], np.fliplr(np.diag([-1.5, -2, 3])[:, :]), atol=1e-6)
+    mirrored = make(tmp_path / "b.nii", affine=affine, sform=0, pixdim=[-1, 1.5, 2, 3, 1, 1, 1, 1])
+    assert read(mirrored).grid.affine[2, 0] == -3
+
+
+@pytest.mark.parametrize("fields", [{"quatern_b": np.nan}, {"quatern_c": 7.0}, {"qoffset_y": np.inf}])
+def test_an_invalid_qform_beside_an_sform_is_warned_of(fields, tmp_path):
+    path = make(tmp_path / "a.nii", **fields)
+    assert read(path).grid == read(make(tmp_path / "b.nii")).grid
+    (row,) = NiftiReader().inspect(path)
+    assert "E-NII-13" in [p.code for p in row.problems]
+
+
 def test_no_orientation_is_refused_or_assumed(tmp_path):
     path = make(tmp_path / "a.nii", sform=0, qform=0)
     with pytest.raises(InputRefused) as refusal:
@@ -161,6 +178,9 @@ def test_an_assumption_does_not_overrule_the_file(tmp_path):
         ({"srow_x": [1, 1, 0, 0], "srow_y": [1, 1, 0, 0], "srow_z": [0, 0, 1, 0]}, "E-NII-12"),
         ({"sform_code": 0, "quatern_b": 3.0}, "E-NII-12"),
         ({"sform_code": 0, "pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "E-NII-12"),
+        ({"sform_code": 0, "pixdim": [1, np.nan, 1, 1, 1, 1, 1, 1]}, "E-NII-12"),
+        ({"sform_code": 0, "pixdim": [1, 1, -2, 1, 1, 1, 1, 1]}, "E-NII-12"),
+        ({"sform_code": 0, "quatern_d": np.nan}, "E-NII-12"),
         ({"scl_slope": np.inf}, "E-NII-10"),
         ({"scl_slope": np.nan}, "E-NII-10"),
         ({"scl_slope": 1, "scl_inter": -np.inf}, "E-NII-10"),
@@ -262,6 +282,11 @@ def test_modality_is_stated_or_inferred_and_said(tmp_path):
     assert (found.modality, found.quantity) == ("CT", "HU")
     assert found.history.as_list()[-1] == {"event": "modality-inferred", "modality": "CT", "minimum": -1024.0}
     assert "E-NII-20" in [p.code for p in NiftiReader().inspect(ct)[0].problems]
+
+    small = NiftiReader().inspect(make(tmp_path / "small.nii", DATA.astype(np.uint8)))[0]
+    assert "E-NII-20" not in [p.code for p in small.problems]
+    shifted = make(tmp_path / "shifted.nii", (DATA * 10).astype(np.uint16), scl_slope=1, scl_inter=-1024)
+    assert read(shifted).quantity == "HU"
 
     assert read(ct, modality="MR").quantity == "arbitrary"
     for name, data in {"mr": DATA, "phase": DATA * 100 - 4096, "float": hounsfield.astype(np.float32)}.items():
