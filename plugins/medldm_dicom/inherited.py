@@ -42,7 +42,6 @@ _CT = ("KVP",)
 _MR = (
     "ScanningSequence",
     "SequenceVariant",
-    "ScanOptions",
     "MRAcquisitionType",
     "RepetitionTime",
     "EchoTime",
@@ -151,7 +150,9 @@ def complete(image: Dataset) -> None:
             image.SequenceVariant = "NONE"
         if "RepetitionTime" not in image:
             image.RepetitionTime = None
-        if "IR" in _many(image, "ScanningSequence") and "InversionTime" not in image:
+        if "IR" not in _many(image, "ScanningSequence"):
+            image.pop("InversionTime", None)
+        elif "InversionTime" not in image:
             image.InversionTime = None
 
 

@@ -56,7 +56,18 @@ class DicomReader:
                 rows.append(_row(index, _examine(series)))
         for index, stray in enumerate(found.strays, len(rows) + 1):
             rows.append(
-                SeriesRow(index, stray.file.name, "dicom", "?", "", stray.files, None, None, None, (stray.problem,))
+                SeriesRow(
+                    index,
+                    printable(stray.file.name, 128),
+                    "dicom",
+                    "?",
+                    "",
+                    stray.files,
+                    None,
+                    None,
+                    None,
+                    (stray.problem,),
+                )
             )
         return rows
 
@@ -129,7 +140,7 @@ def _row(index: int, findings: _Findings) -> SeriesRow:
     grid = layout.grid() if layout is not None else None
     return SeriesRow(
         index,
-        series.uid,
+        printable(series.uid),
         "dicom",
         printable(modality_of(series.frames) or "?", 16),
         printable(text(dataset, "SeriesDescription")),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from medldm.data import ReadRequest
+from medldm.data import Provenance, ReadRequest
 from medldm.errors import InputRefused
 from medldm_dicom.reader import DicomReader
+from medldm_dicom.writer import DicomWriter
 
 DATA = Path(os.environ.get("MEDLDM_TEST_DATA", Path(__file__).parents[4] / "shared" / "data")) / "public" / "dicom"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real scans: set MEDLDM_TEST_DATA")
@@ -152,3 +156,26 @@ def test_transfer_syntax_decodes(file: str) -> None:
     difference = np.abs(volume.data[0].numpy() - expected)
     assert difference.max() <= allowed
     assert volume.grid.spacing == pytest.approx((6.5, 0.675781, 0.675781))
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed (Debian package dicom3tools)")
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "valid/ct-chest-15",
+        "valid/ge/anatomical/001",
+        "valid/generic/anatomical/002_non_isotropic",
+        "valid/hitachi/anatomical/001",
+        "valid/hyperfine/anatomical/001",
+        "enhanced/philips_enhanced/anatomical/001",
+    ],
+)
+def test_derived_series_of_every_vendor_has_no_error(folder: str, tmp_path: Path) -> None:
+    (volume,) = DicomReader().read(DATA / folder, ReadRequest())
+    made = Provenance("reconstruction", "tv", "0.1.0", "a" * 64, 7, datetime(2026, 1, 1, tzinfo=UTC), simulated=True)
+    files = DicomWriter().write(volume, tmp_path, "recon", made)
+    report = subprocess.run(["dciodvfy", "-new", str(files[-1])], capture_output=True, text=True, check=False)
+    assert "Error" not in report.stderr and report.returncode == 0, report.stderr
+    (again,) = DicomReader().read(tmp_path / "recon", ReadRequest())
+    assert again.grid == volume.grid
+    assert float((again.data - volume.data).abs().max()) <= float(volume.data.abs().max()) / 2**15
