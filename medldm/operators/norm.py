@@ -27,6 +27,8 @@ def operator_norm(operator: LinearOperator, *, generator: torch.Generator, itera
         x = x / operator.domain.norm(x)
         x = gram.forward(x)
         value = operator.domain.norm(x)
+        if not bool(value > 0):
+            return 0.0
     return float(value.sqrt())
 
 

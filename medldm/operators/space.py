@@ -25,7 +25,7 @@ class Space:
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape):
-            raise ValueError(f"{len(self.axes)} axis names for {len(self.shape)} sizes: {self}")
+            raise ValueError(f"{len(self.axes)} axis names for {len(self.shape)} sizes: {self.axes}, {self.shape}")
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{a}={n}" for a, n in zip(self.axes, self.shape, strict=True))
