@@ -66,7 +66,7 @@ def may_be_inferred(header: Header) -> bool:
     """Whether the stored type reaches down to air in HU at all, so that the values must be looked at."""
     if header.dtype.kind not in "iu":
         return False
-    limits = np.iinfo(header.dtype)
+    limits = np.iinfo(header.dtype.str)
     ends = (float(limits.min) * header.slope, float(limits.max) * header.slope)
     return min(ends) + header.intercept <= HU_MINIMUM[1]
 

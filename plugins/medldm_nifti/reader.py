@@ -20,6 +20,8 @@ from medldm_nifti.modality import inferred, may_be_inferred, stated
 from medldm_nifti.orientation import place
 
 _LOG = logging.getLogger("medldm.nifti")
+# A library leaves the showing of its log to the program that uses it.
+_LOG.addHandler(logging.NullHandler())
 
 
 def _to_float(raw: NDArray[np.generic], header: Header) -> Tensor:
@@ -86,10 +88,11 @@ class NiftiReader:
         first = header.offset + index * header.voxels * header.dtype.itemsize
         data = _to_float(voxels.voxels(first, header.voxels, header.dtype), header)
         kind = stated(file, header, request.modality) or inferred(header, data)
+        history = History().then("read", format="nifti", orientation_from=placement.rule)
         for problem in placement.problems:
             if problem.severity == "warning":
                 _LOG.warning("%s %s", problem.code, problem.sentence)
-        history = History().then("read", format="nifti", orientation_from=placement.rule)
+                history = history.then("warned", code=problem.code)
         if placement.rule == "assumed":
             history = history.then("orientation-assumed", code=request.assume_orientation)
         if header.volumes > 1:
