@@ -89,21 +89,21 @@ class DicomReader:
             every = [frame for shelf in layout.shelves for frame in shelf]
             check_budget(every, len(every) * plan.plane_voxels + plan.voxels, request.max_bytes)
             planes, history = _pixels(layout, every, _history(findings, found))
-        modality, quantity = _unit(findings.series, request)
-        volume, grid, history = plan.apply(planes, AIR_HU if quantity == "HU" else 0.0, history)
-        frames = [shelf[0] for shelf in layout.shelves]
-        return [
-            Volume(
-                volume,
-                grid,
-                quantity,
-                modality,
-                name=_name(findings.series),
-                history=history,
-                source=Source("dicom", tuple(f.file for f in frames), tuple(slice_header(f) for f in frames)),
-                display=frames[len(frames) // 2].window,
-            ).require_finite()
-        ]
+            modality, quantity = _unit(findings.series, request)
+            volume, grid, history = plan.apply(planes, AIR_HU if quantity == "HU" else 0.0, history)
+            frames = [shelf[0] for shelf in layout.shelves]
+            return [
+                Volume(
+                    volume,
+                    grid,
+                    quantity,
+                    modality,
+                    name=_name(findings.series),
+                    history=history,
+                    source=Source("dicom", tuple(f.file for f in frames), tuple(slice_header(f) for f in frames)),
+                    display=frames[len(frames) // 2].window,
+                ).require_finite()
+            ]
 
 
 def _examine(series: Series) -> _Findings:
