@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from torch import Tensor
 
 from medldm.errors import InputRefused
@@ -10,39 +12,31 @@ from medldm.errors import InputRefused
 _LEAST, _ENOUGH = 4, 24
 
 
-def calibration_region(mask: Tensor, *, largest: int = _ENOUGH) -> tuple[slice, slice]:
-    """The fully sampled block around frequency zero (index ``n // 2``), as slices of ky and kx.
+def calibration_region(mask: Tensor) -> tuple[slice, slice]:
+    """The largest fully sampled block around frequency zero (index ``n // 2``), as slices of ky and kx.
 
     Args:
         mask: (ky, kx), not zero where sampled.
-        largest: number of samples of the block along each axis that is enough.
 
     Raises:
         InputRefused: E-MRI-02 when there is no such block of at least 4 samples along each axis.
     """
     sampled = (mask != 0).cpu()
-    count = [0, 0]
-    growing = [True, True]
-    # Grow along both axes by turns, so that neither takes the whole of a region that is long in both.
-    while any(growing):
-        for axis in (0, 1):
-            if growing[axis]:
-                wider = [n + (axis == i) for i, n in enumerate(count)]
-                wider = [max(1, n) for n in wider]
-                fits = wider[axis] <= min(largest, sampled.shape[axis])
-                growing[axis] = fits and bool(sampled[_block(sampled, wider)].all())
-                count = wider if growing[axis] else count
-    if min(count) < min(_LEAST, *sampled.shape):
+    limits = [min(_ENOUGH, n) for n in sampled.shape]
+    best = (0, 0)
+    for ny, nx in product(*(range(1, limit + 1) for limit in limits)):
+        if ny * nx > best[0] * best[1] and bool(sampled[_block(sampled, ny, nx)].all()):
+            best = (ny, nx)
+    if any(n < min(_LEAST, size) for n, size in zip(best, sampled.shape, strict=True)):
         raise InputRefused(
             "E-MRI-02",
-            f"The fully sampled centre of k-space has {count[0]} x {count[1]} samples (ky x kx).",
+            f"The fully sampled centre of k-space has {best[0]} x {best[1]} samples (ky x kx).",
             why=f"Coil maps are estimated from at least {_LEAST} neighbouring lines.",
-            fix="Measure more calibration lines, or give the coil maps (operator.maps: simulated).",
+            fix="Measure more calibration lines, or use maps that the measurement holds: operator.maps: simulated.",
         )
-    return _block(sampled, count)
+    return _block(sampled, *best)
 
 
-def _block(sampled: Tensor, count: list[int]) -> tuple[slice, slice]:
-    starts = [n // 2 - c // 2 for n, c in zip(sampled.shape, count, strict=True)]
-    y, x = (slice(s, s + c) for s, c in zip(starts, count, strict=True))
-    return y, x
+def _block(sampled: Tensor, ny: int, nx: int) -> tuple[slice, slice]:
+    top, left = (n // 2 - count // 2 for n, count in zip(sampled.shape, (ny, nx), strict=True))
+    return slice(top, top + ny), slice(left, left + nx)

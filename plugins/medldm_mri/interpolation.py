@@ -7,10 +7,23 @@ from torch import Tensor
 
 
 def cubic_matrix(points: int, n: int, *, dtype: torch.dtype = torch.complex64) -> Tensor:
-    """Matrix (n, points) of cubic convolution (Keys 1981) from ``points`` samples to ``n``, ends on ends."""
-    identity = torch.eye(points, dtype=torch.float64)[None, None]
-    matrix = torch.nn.functional.interpolate(identity, size=(n, points), mode="bicubic", align_corners=True)
-    return matrix[0, 0].to(dtype)
+    """Matrix (n, points) of cubic convolution from ``points`` samples to ``n``, ends on ends.
+
+    Keys' kernel with a = -1/2 and his continuation beyond the ends (IEEE Trans. ASSP 29, 1153, 1981): exact for
+    polynomials of second order where there are three points or more.
+    """
+    position = torch.linspace(0, points - 1, n, dtype=torch.float64)
+    # Columns -1 ... points stand for the samples and one continuation at each end.
+    distance = (position[:, None] - torch.arange(-1, points + 1)).abs()
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    extended = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros(())))
+    matrix = extended[:, 1:-1].clone()
+    continuation = {1: (1.0,), 2: (2.0, -1.0)}.get(points, (3.0, -3.0, 1.0))
+    for place, weight in enumerate(continuation):
+        matrix[:, place] += weight * extended[:, 0]
+        matrix[:, points - 1 - place] += weight * extended[:, -1]
+    return matrix.to(dtype)
 
 
 def upsample(field: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class SamplingMask:
             ``poisson-disc-2d``.
         acceleration: all samples of the grid per measured one, calibration included; 1 measures everything.
         calibration: fraction of the lines of each undersampled axis that is fully sampled around the centre.
-        axis: image axis along which lines are left out; the 2-D kinds have no use for it.
+        axis: phase-encoding axis, along which lines are left out; the 2-D kinds have no use for it.
         decay: how sampling thins out towards the edge of k-space, 0 for not at all. Of ``variable-density-*`` the
             power p in the density ``(1 - r)^p``, r being the distance from the centre over the largest one
             (Lustig et al. 2007). Of ``poisson-disc-*`` the growth of the discs' radius, ``1 + p r``.
@@ -44,7 +44,7 @@ class SamplingMask:
     kind: Kind = "variable-density-1d"
     acceleration: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 4.0
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.08
-    axis: Literal["y", "x"] = "y"
+    axis: Literal["y", "x"] = "x"
     decay: Annotated[float, Field(ge=0, le=20)] = 3.0
 
     @property

@@ -76,13 +76,17 @@ class Sense(LinearOperator):
         self.slices_at_once = slices_at_once
         # The scale of the orthonormal transform goes into the maps too, which spares the transform a pass.
         fold = _plane((ny, nx), frequency=False) / math.sqrt(ny * nx)
+        mask = mask.cpu()
         weights = mask.to(torch.float64) * _plane((ny, nx), frequency=True)
         if ny % 2 == 0 and nx % 2 == 0:
             weights = weights.real
         real = torch.empty((), dtype=maps.dtype).real.dtype
         self.register_buffer("maps", maps * fold.to(device=maps.device, dtype=maps.dtype))
         self.register_buffer("weights", weights.to(maps.dtype if weights.is_complex() else real).to(maps.device))
-        self.register_buffer("density", (mask.to(torch.float64) ** 2).to(device=maps.device, dtype=real))
+        density = mask.to(torch.float64) ** 2
+        if bool((mask == mask[:1]).all()):
+            density = density[:1] * ny
+        self.register_buffer("density", density.to(device=maps.device, dtype=real))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.new_empty((*self.domain.batch_shape(x), *self.codomain.shape), dtype=self._dtype(x))
@@ -106,26 +110,41 @@ class Sense(LinearOperator):
         return SenseGram(self)
 
     def apply_gram(self, x: Tensor) -> Tensor:
-        """``A^H A x``; the centring of k-space cancels, so its mask is applied once and nothing else."""
+        """``A^H A x``; the centring of k-space cancels, so its mask is applied once and nothing else.
+
+        Where only columns of k-space are left out (the mask depends on kx alone) the transforms along y cancel too.
+        """
+        transform, inverse = (
+            (torch.fft.fft2, torch.fft.ifft2) if len(self.density) > 1 else (torch.fft.fft, torch.fft.ifft)
+        )
         result = x.new_empty(x.shape, dtype=self._dtype(x))
         images, results = x.reshape(-1, *self.domain.shape), result.view(-1, *self.domain.shape)
+        # Two lasting buffers: fresh ones of this size would be returned to the system and faulted in for every slice.
+        scratch = result.new_empty((2, self._slices_together(), *self.codomain.shape[1:]))
         for at, maps in self._chunks(len(images)):
-            spectra = torch.fft.fft2(maps * images[at][:, None], norm="backward").mul_(self.density)
-            _combine(torch.fft.ifft2(spectra, norm="forward"), maps, out=results[at])
+            a, b = scratch[:, : len(results[at])]
+            torch.mul(maps, images[at][:, None], out=a)
+            transform(a, norm="backward", out=b)
+            inverse(b.mul_(self.density), norm="forward", out=a)
+            _combine(a, maps, out=results[at])
         return result
 
     def _dtype(self, x: Tensor) -> torch.dtype:
         return torch.promote_types(x.dtype, self.maps.dtype)
 
-    def _chunks(self, samples: int) -> Iterator[tuple[tuple[int, slice], Tensor]]:
-        """Indices of a few slices at a time, with the maps of those slices."""
+    def _slices_together(self) -> int:
         slices, coils, ny, nx = self.codomain.shape
-        step = self.slices_at_once
-        if step is None:
-            bytes_per_slice = coils * ny * nx * self.maps.element_size()
-            step = 1 if self.maps.device.type == "cpu" else max(1, _ACCELERATOR_BYTES // bytes_per_slice)
+        if self.slices_at_once is not None:
+            return min(slices, self.slices_at_once)
+        if self.maps.device.type == "cpu":
+            return 1
+        return max(1, min(slices, _ACCELERATOR_BYTES // (coils * ny * nx * self.maps.element_size())))
+
+    def _chunks(self, samples: int) -> Iterator[tuple[tuple[int, slice], Tensor]]:
+        """Indices (sample, slices) of a few slices at a time, with the maps of those slices."""
+        step = self._slices_together()
         for sample in range(samples):
-            for z in range(0, slices, step):
+            for z in range(0, self.domain.shape[0], step):
                 part = slice(z, z + step)
                 yield (sample, part), self.maps[part] if len(self.maps) > 1 else self.maps
 
