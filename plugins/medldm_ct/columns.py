@@ -20,35 +20,39 @@ _COLUMNS = 64
 class SparseProduct(nn.Module):
     """``dense -> M dense`` for a matrix held as compressed sparse rows."""
 
-    matrix: Tensor
+    pointer: Tensor
+    index: Tensor
+    value: Tensor
 
     def __init__(self, rows: SparseRows) -> None:
         super().__init__()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse")
-            matrix = torch.sparse_csr_tensor(
-                rows.pointer, rows.index, rows.value, size=(rows.rows, rows.columns), check_invariants=False
-            )
-        self.register_buffer("matrix", matrix, persistent=False)
-
-    @property
-    def value(self) -> Tensor:
-        """The entries."""
-        return self.matrix.values()
+        self.columns = rows.columns
+        for name in ("pointer", "index", "value"):
+            self.register_buffer(name, getattr(rows, name), persistent=False)
 
     def forward(self, dense: Tensor) -> Tensor:
         """``(columns, width)`` -> ``(rows, width)``, both contiguous."""
         if dense.is_cpu and dense.dtype == torch.float32 and dense.shape[1] >= _GATHER_FROM:
             # A bag is a row: the weighted sum of the rows of `dense` that its entries name.
             return nn.functional.embedding_bag(
-                self.matrix.col_indices(),
+                self.index,
                 dense,
-                self.matrix.crow_indices(),
+                self.pointer,
                 mode="sum",
                 per_sample_weights=self.value,
                 include_last_offset=True,
             )
-        return torch.mm(self.matrix, dense)
+        with warnings.catch_warnings():
+            # torch calls its sparse matrices a beta feature, once per process.
+            warnings.filterwarnings("ignore", message="Sparse")
+            matrix = torch.sparse_csr_tensor(
+                self.pointer,
+                self.index,
+                self.value,
+                size=(len(self.pointer) - 1, self.columns),
+                check_invariants=False,
+            )
+        return torch.mm(matrix, dense)
 
 
 class SliceStack(nn.Module):
@@ -102,7 +106,8 @@ class SliceStack(nn.Module):
         width = x.shape[1]
         turned = x.index_select(0, self.turn).view(self.pixels, self.images * width)
         kept = self.product(turned).view(self.kept_rays * self.images, width)
-        return kept.index_select(0, self.view)
+        rays: Tensor = kept.index_select(0, self.view)
+        return rays
 
     def _backproject(self, y: Tensor) -> Tensor:
         if self.unturn is None or self.view is None:
@@ -112,4 +117,5 @@ class SliceStack(nn.Module):
         kept = y.new_zeros(self.kept_rays * self.images, width).index_copy_(0, self.view.long(), y)
         turned = self.transposed(kept.view(self.kept_rays, self.images * width))
         parts = turned.view(self.pixels * self.images, width).index_select(0, self.unturn)
-        return parts.view(self.pixels, self.images, width).sum(1)
+        image: Tensor = parts.view(self.pixels, self.images, width).sum(1)
+        return image

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -70,7 +70,9 @@ class Scan:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        angles: Sequence[float] = self.angles.tolist() if isinstance(self.angles, Tensor) else self.angles
+        angles: Any = self.angles
+        if isinstance(angles, Tensor):
+            angles = angles.tolist()
         object.__setattr__(self, "angles", tuple(float(a) for a in angles))
         if not self.angles or self.bins < 1:
             raise InputRefused(

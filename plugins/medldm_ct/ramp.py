@@ -49,7 +49,8 @@ def ramp_response(geometry: Geometry, window: str) -> Tensor:
         kernel = torch.where(used, kernel * torch.where(n > 0, (sampled / sine) ** 2, 1.0), 0.0)
     kernel[0] = 1 / (4 * pitch**2)
     periodic = torch.cat([kernel, kernel[1:-1].flip(0)])
-    return torch.fft.rfft(periodic).real * pitch * _window(window, len(n))
+    response: Tensor = torch.fft.rfft(periodic).real * pitch * _window(window, len(n))
+    return response
 
 
 def padded_length(bins: int) -> int:

@@ -1,0 +1,232 @@
+"""Parallel and fan beam computed tomography: what recipes choose, and the way from an image to line integrals."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medldm.data import Acquisition, Grid, Volume
+from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.errors import InputRefused, UsageError
+from medldm.inference import HasFilteredAdjoint, Noise
+from medldm.operators import LinearOperator
+from medldm_ct.data_model import LineIntegralLikelihood
+from medldm_ct.finer import finer_projections, projection_bytes
+from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
+from medldm_ct.photons import DetectorNoise
+from medldm_ct.projector import Storage, XRayTransform, operator_bytes
+from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
+
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class ComputedTomography(ABC):
+    """What both beams share: a stack of slices, each scanned alike around its centre.
+
+    A measurement holds line integrals ``(z, view, bin)`` as its data, and beside them the photon counts that they are
+    the logarithm of, so that one acquisition serves every likelihood. Where there are no counts they are those that
+    the line integrals imply.
+
+    Attributes:
+        views: number of views, equispaced over the arc.
+        arc_deg: angle that the views cover, in degrees; the last view stands one step before its end.
+        start_deg: angle of the first view in degrees.
+        bins: number of detector bins; None takes as many as see the whole image.
+        pitch_mm: distance of the bins along the detector in mm; None takes the size of a pixel seen at the axis.
+        offset_mm: position of the detector's middle along the detector in mm.
+        weights: how often each line is measured, see the README; ``by-arc`` takes half-turn, full-turn or limited
+            where the stated arc leaves no choice, and refuses otherwise.
+        oversample: the simulation projects from a grid so many times finer; 1 commits the inverse crime.
+        noise: of the simulated measurement.
+        mu_water_per_mm: attenuation of water, between HU and 1/mm.
+        storage: of the system matrix: ``full``, ``symmetric`` or ``auto``.
+        likelihood: noise model of the reconstruction.
+    """
+
+    name: ClassVar[str]
+
+    views: Annotated[int, Field(ge=1, le=100_000)] = 180
+    arc_deg: Annotated[float, Field(gt=0, le=360)] = 180.0
+    start_deg: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    bins: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    pitch_mm: Length | None = None
+    offset_mm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    weights: Literal["by-arc"] | RedundancyName = "by-arc"
+    oversample: Annotated[int, Field(ge=1, le=8)] = 2
+    noise: DetectorNoise = field(default_factory=DetectorNoise)
+    mu_water_per_mm: Length = MU_WATER_PER_MM
+    storage: Storage = "auto"
+    likelihood: LineIntegralLikelihood = field(default_factory=LineIntegralLikelihood)
+
+    @abstractmethod
+    def scan(self, plane: ImagePlane) -> Geometry:
+        """The scan of an image by these options."""
+
+    @abstractmethod
+    def _by_arc(self) -> RedundancyName | None:
+        """The weights that the arc alone implies; None where there is a choice."""
+
+    def redundancy(self) -> Redundancy:
+        """The weights of the options.
+
+        Raises:
+            UsageError: ``E-CT-08`` when they do not fit the arc, or when the arc leaves a choice.
+        """
+        kind = self._by_arc() if self.weights == "by-arc" else self.weights
+        if kind is None:
+            raise UsageError(
+                "E-CT-08",
+                f"An arc of {self.arc_deg:g} degrees with the detector {self.offset_mm:g} mm off centre can be "
+                f"weighted in more than one way by {self.name}.",
+                why="How often each line is measured is never guessed.",
+                fix="Name acquisition.weights: full-turn, short-scan, displaced or limited.",
+            )
+        return Redundancy.named(kind, math.radians(self.arc_deg))
+
+    def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
+        """Scan an image in HU or 1/mm: a finer grid, photons, the logarithm.
+
+        Raises:
+            InputRefused: ``E-CT-21`` for an image in another unit, ``E-CT-15`` for oblique pixels, ``E-CT-04`` when
+                the image reaches the source, ``E-PIX-01`` for voxels that are not finite.
+            UsageError: the errors of :meth:`redundancy` and of :class:`Redundancy`.
+        """
+        to_attenuation = attenuation_from_hu(self.mu_water_per_mm)
+        if volume.quantity == "arbitrary":
+            raise InputRefused(
+                "E-CT-21",
+                "The image is neither in HU nor in 1/mm.",
+                why="The attenuation of its voxels is not known.",
+                fix="Give a CT image, or state its modality when it is read.",
+            )
+        image = volume.require_finite().data.cpu()
+        attenuation = (to_attenuation(image) if volume.quantity == "HU" else image).clamp(min=0)
+        plane, redundancy = image_plane(volume.grid), self.redundancy()
+        geometry = self.scan(plane)
+        geometry.check(plane)
+        redundancy.weights(geometry)
+        projections = finer_projections(attenuation, geometry, plane, self.oversample)
+        data, counts = self.noise.measured(projections, noise)
+        settings = {
+            **settings_of(geometry, redundancy),
+            **self.noise.settings(),
+            "mu_water_per_mm": self.mu_water_per_mm,
+            "oversample": self.oversample,
+        }
+        angles = torch.tensor(geometry.angles, dtype=torch.float64)
+        return Acquisition(
+            physics=self.name,
+            data=data,
+            axes=AXES,
+            grid=volume.grid,
+            quantity="1/mm",
+            modality="CT",
+            output=to_attenuation.inverse,
+            tensors={"angles": angles} if counts is None else {"angles": angles, "counts": counts},
+            settings=settings,
+            noise_std=self.noise.line_integral_std,
+            simulated=True,
+            name=volume.name,
+            history=volume.history.then("simulate", physics=self.name, views=geometry.views, **settings),
+            source=volume.source,
+        )
+
+    def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
+        """The X-ray transform of a measurement, in the geometry that it states.
+
+        Raises:
+            InputRefused: see :func:`medldm_ct.stored_scan.scan_of`; ``E-CT-20`` when the grid is not that of the scan.
+        """
+        geometry, plane = scan_of(acquisition), image_plane(grid)
+        check_grid(acquisition, grid)
+        weights = redundancy_of(acquisition)
+        return XRayTransform(geometry, plane, grid.shape[0], redundancy=weights, storage=self.storage)
+
+    def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """Filtered back-projection with the Hann window, ``(z, y, x)`` in 1/mm."""
+        if not isinstance(operator, HasFilteredAdjoint):
+            operator = self.operator(acquisition, acquisition.grid).to(acquisition.data.device)
+        assert isinstance(operator, HasFilteredAdjoint)
+        return operator.filtered_adjoint("hann")(acquisition.data)
+
+    def bytes_needed(self, grid: Grid) -> int:
+        """Peak bytes of measurement and operator, whether while it is simulated or while it is reconstructed."""
+        plane = image_plane(grid)
+        geometry = self.scan(plane)
+        measurement = 4 * grid.shape[0] * geometry.rays
+        matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
+        # Filtered back-projection of a fan keeps values of its own, half of the matrix; so does building it. That of a
+        # displaced detector has a matrix of its own.
+        start = matrix * 2 if self.weights == "displaced" else matrix // 2
+        reconstructing = matrix + start + 5 * measurement
+        return max(reconstructing, 4 * measurement + projection_bytes(geometry, plane, self.oversample))
+
+    def _angles(self) -> tuple[float, ...]:
+        step = self.arc_deg / self.views
+        return tuple(math.radians(self.start_deg + i * step) for i in range(self.views))
+
+    def _bins(self, needed: float, pitch: float) -> int:
+        """As many bins as see ``needed`` mm to the side that the detector is shifted to."""
+        return self.bins or max(1, math.ceil(2 * (needed - abs(self.offset_mm)) / pitch - 1e-9))
+
+
+@dataclass(frozen=True)
+class ParallelBeamCt(ComputedTomography):
+    """Parallel beam CT, see :class:`ComputedTomography`."""
+
+    name: ClassVar[str] = "ct-parallel"
+
+    def scan(self, plane: ImagePlane) -> Geometry:
+        pitch = self.pitch_mm or min(plane.spacing)
+        return ParallelBeam(self._angles(), self._bins(plane.radius, pitch), pitch, self.offset_mm)
+
+    def _by_arc(self) -> RedundancyName | None:
+        if self.arc_deg == 180:
+            return "half-turn"
+        if self.arc_deg < 180:
+            return "limited"
+        return "full-turn" if self.arc_deg == 360 and self.offset_mm == 0 else None
+
+
+@dataclass(frozen=True)
+class FanBeamCt(ComputedTomography):
+    """Fan beam CT, see :class:`ComputedTomography`.
+
+    Attributes:
+        source_to_centre_mm: distance of the source from the axis of rotation.
+        source_to_detector_mm: distance of the source from the detector.
+        detector: ``flat`` or ``curved``, an arc around the source as in clinical scanners (equiangular).
+    """
+
+    name: ClassVar[str] = "ct-fan"
+
+    views: Annotated[int, Field(ge=1, le=100_000)] = 360
+    arc_deg: Annotated[float, Field(gt=0, le=360)] = 360.0
+    source_to_centre_mm: Length = 595.0
+    source_to_detector_mm: Length = 1086.0
+    detector: Literal["flat", "curved"] = "curved"
+
+    def scan(self, plane: ImagePlane) -> Geometry:
+        magnification = self.source_to_detector_mm / self.source_to_centre_mm
+        pitch = self.pitch_mm or min(plane.spacing) * magnification
+        # One bin to learn from the geometry itself how much of the detector the image needs.
+        sketch = FanBeam(
+            self._angles(), 1, pitch, 0.0, self.source_to_centre_mm, self.source_to_detector_mm,
+            self.detector == "curved",
+        )  # fmt: skip
+        bins = self._bins(sketch.field_of_view(plane), pitch)
+        return FanBeam(
+            sketch.angles, bins, pitch, self.offset_mm, self.source_to_centre_mm, self.source_to_detector_mm,
+            self.detector == "curved",
+        )  # fmt: skip
+
+    def _by_arc(self) -> RedundancyName | None:
+        return "full-turn" if self.arc_deg == 360 and self.offset_mm == 0 else None

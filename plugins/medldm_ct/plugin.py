@@ -1,0 +1,27 @@
+"""Registers computed tomography with parallel and fan beams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medldm import hookimpl
+
+if TYPE_CHECKING:
+    from medldm.host.hookspecs import Register
+
+
+@hookimpl
+def register_operators(register: Register) -> None:
+    """Offer the physics of line integrals."""
+    register(
+        "ct-parallel",
+        "medldm_ct.physics:ParallelBeamCt",
+        example="medldm_ct.examples:parallel",
+        summary="Parallel beam CT of a stack of slices, distance-driven, with an exact adjoint and FBP.",
+    )
+    register(
+        "ct-fan",
+        "medldm_ct.physics:FanBeamCt",
+        example="medldm_ct.examples:fan",
+        summary="Fan beam CT with a flat or curved detector, short scan and displaced detector.",
+    )

@@ -1,0 +1,134 @@
+"""Scan geometry as an acquisition keeps it: written by the simulation, read by the operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from medldm.data import Acquisition, Grid
+from medldm.errors import InputRefused
+from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
+from medldm_ct.redundancy import Redundancy, RedundancyName
+
+AXES = ("z", "view", "bin")
+
+
+def image_plane(grid: Grid) -> ImagePlane:
+    """The pixels of one slice of a grid; refused where its rows and columns are not at right angles."""
+    directions = grid.directions
+    if abs(float(directions[:, 1] @ directions[:, 2])) > 1e-3:
+        raise InputRefused(
+            "E-CT-15",
+            "The rows and columns of the image are not at right angles.",
+            why="The pixels of a slice must be rectangles.",
+            fix="Resample the volume to a regular grid.",
+        )
+    _, dy, dx = grid.spacing
+    # Rounded so that headers that differ in the last digits share one matrix.
+    return ImagePlane((grid.shape[1], grid.shape[2]), (round(dy, 6), round(dx, 6)))
+
+
+def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
+    """Geometry but for the angles, as plain numbers and words with their units."""
+    settings: dict[str, Any] = {
+        "geometry": "parallel",
+        "pitch_mm": geometry.pitch,
+        "offset_mm": geometry.offset,
+        "angle_unit": "rad",
+        "arc_deg": math.degrees(redundancy.arc),
+        "weights": redundancy.kind,
+    }
+    if isinstance(geometry, FanBeam):
+        settings["geometry"] = "fan-curved" if geometry.curved else "fan-flat"
+        settings["source_to_centre_mm"] = geometry.source_to_centre
+        settings["source_to_detector_mm"] = geometry.source_to_detector
+    return settings
+
+
+def scan_of(acquisition: Acquisition) -> Geometry:
+    """The geometry of a measurement ``(z, view, bin)``.
+
+    Raises:
+        InputRefused: ``E-CT-16`` for other axes, or a number of angles that differs from that of the views;
+            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number;
+            ``E-ACQ-04`` without angles; ``E-CT-01`` to ``E-CT-03`` for a geometry that cannot be.
+    """
+    if acquisition.axes != AXES:
+        raise InputRefused(
+            "E-CT-16",
+            f"The axes of the measurement are {acquisition.axes}, expected are {AXES}.",
+            why="Projections are slices of views of bins.",
+            fix="Permute and name the axes.",
+        )
+    angles = acquisition.tensor("angles")
+    if tuple(angles.shape) != (acquisition.size("view"),):
+        raise InputRefused(
+            "E-CT-16",
+            f"There are {acquisition.size('view')} views but angles of shape {tuple(angles.shape)}.",
+            why="Every view needs its angle.",
+            fix="Store one angle per view.",
+        )
+    settings = acquisition.settings
+    unit = settings.get("angle_unit")
+    if unit not in ("rad", "deg"):
+        raise InputRefused(
+            "E-CT-17",
+            f"The angles of the views have no known unit: angle_unit is {unit!r}.",
+            why="Radians and degrees cannot be told apart by looking at them.",
+            fix="State settings['angle_unit']: rad or deg.",
+        )
+    radians = angles.double().cpu()
+    radians = torch.deg2rad(radians) if unit == "deg" else radians
+    views, bins = tuple(radians.tolist()), acquisition.size("bin")
+    pitch, offset = _length(settings, "pitch_mm"), _length(settings, "offset_mm", 0.0)
+    kind = settings.get("geometry", "parallel")
+    if kind == "parallel":
+        return ParallelBeam(views, bins, pitch, offset)
+    return FanBeam(
+        views,
+        bins,
+        pitch,
+        offset,
+        _length(settings, "source_to_centre_mm"),
+        _length(settings, "source_to_detector_mm"),
+        curved=kind == "fan-curved",
+    )
+
+
+def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
+    """The weights named with a measurement; None where it names none."""
+    kind: RedundancyName | None = acquisition.settings.get("weights")
+    if kind not in get_args(RedundancyName) or kind is None:
+        return None
+    return Redundancy.named(kind, math.radians(_length(acquisition.settings, "arc_deg")))
+
+
+def check_grid(acquisition: Acquisition, grid: Grid) -> None:
+    """Refuse an image grid whose slices or axis of rotation are not those of the measurement."""
+    centre = grid.world((np.asarray(grid.shape) - 1) / 2)
+    expected = acquisition.grid.world((np.asarray(acquisition.grid.shape) - 1) / 2)
+    shift = grid.directions.T @ (centre - expected)
+    if grid.shape[0] != acquisition.size("z") or float(np.abs(shift[1:]).max()) > 1e-3:
+        raise InputRefused(
+            "E-CT-20",
+            f"The image has {grid.shape[0]} slices and the measurement {acquisition.size('z')}; their centres lie "
+            f"{float(np.abs(shift[1:]).max()):.3f} mm apart in plane.",
+            why="The axis of rotation must pass through the centre of the image, and every slice be measured.",
+            fix="Reconstruct on a grid with the slices and the centre of the acquisition's grid.",
+        )
+
+
+def _length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = settings.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputRefused(
+            "E-CT-18",
+            f"The measurement states {name} as {value!r}.",
+            why="Rays cannot be placed in the image without this length.",
+            fix=f"Store settings[{name!r}] in mm.",
+        )
+    return float(value)
