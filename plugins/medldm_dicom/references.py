@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,29 +48,31 @@ def reference(header: Dataset) -> Dataset | None:
     return item
 
 
-def source_images(headers: Sequence[Dataset]) -> list[Dataset]:
-    """Items of SourceImageSequence."""
-    found = []
-    for header in headers:
-        item = reference(header)
-        if item is not None:
-            item.PurposeOfReferenceCodeSequence = [code("source")]
-            found.append(item)
-    return found
+def refer(image: Dataset, headers: Sequence[Dataset]) -> None:
+    """Name the source images of one slice (SourceImageSequence) and, once more, the series they are in.
 
-
-def referenced_series(headers: Sequence[Dataset]) -> list[Dataset]:
-    """Items of ReferencedSeriesSequence: every source instance once, by series."""
+    ReferencedSeriesSequence lists what this instance refers to, not the whole source (PS3.3 C.12.2).
+    """
+    sources: list[Dataset] = []
     series: dict[str, dict[str, Dataset]] = {}
     for header in headers:
         item = reference(header)
-        if item is not None and text(header, "SeriesInstanceUID"):
+        if item is None:
+            continue
+        named = copy.deepcopy(item)
+        named.PurposeOfReferenceCodeSequence = [code("source")]
+        sources.append(named)
+        if text(header, "SeriesInstanceUID"):
             item.pop("ReferencedFrameNumber", None)
             series.setdefault(text(header, "SeriesInstanceUID"), {}).setdefault(item.ReferencedSOPInstanceUID, item)
-    found = []
-    for uid, instances in series.items():
-        group = Dataset()
-        group.SeriesInstanceUID = uid
-        group.ReferencedInstanceSequence = list(instances.values())
-        found.append(group)
-    return found
+    if sources:
+        image.SourceImageSequence = sources
+    if series:
+        image.ReferencedSeriesSequence = [_series(uid, list(found.values())) for uid, found in series.items()]
+
+
+def _series(uid: str, instances: list[Dataset]) -> Dataset:
+    group = Dataset()
+    group.SeriesInstanceUID = uid
+    group.ReferencedInstanceSequence = instances
+    return group

@@ -24,7 +24,7 @@ from medldm_dicom.header import text
 from medldm_dicom.inherited import complete, inherit, placeholder
 from medldm_dicom.quantise import Quantisation, for_arbitrary, for_hounsfield
 from medldm_dicom.quiet import quiet
-from medldm_dicom.references import nearest, positions, referenced_series, source_images
+from medldm_dicom.references import nearest, positions, refer
 from medldm_dicom.uids import Identity, dicom_headers, identity, uid
 
 _CT_WINDOW = (40.0, 400.0)
@@ -94,9 +94,7 @@ class DicomWriter:
             image.ImagePositionPatient = [derived.decimal(v) for v in grid.world((k, 0, 0))]
             image.ImageOrientationPatient = [derived.decimal(v) for v in (*row, *column)]
             if places is not None:
-                sources = source_images([headers[j] for j in nearest(grid, int(k), places)])
-                if sources:
-                    image.SourceImageSequence = sources
+                refer(image, [headers[j] for j in nearest(grid, int(k), places)])
             image.PixelData = quantisation.store(values[k]).tobytes()
             image["PixelData"].VR = "OW"
             name = f"{number:04d}.dcm"
@@ -134,9 +132,6 @@ class DicomWriter:
         derived.describe_derivation(image, provenance, quantisation, notes)
         if headers:
             derived.describe_scanner(image, headers[0])
-            referenced = referenced_series(headers)
-            if referenced:
-                image.ReferencedSeriesSequence = referenced
         hounsfield = volume.quantity == "HU"
         derived.describe_pixels(image, quantisation, hounsfield, volume.display or _window(values, hounsfield))
         grid = volume.grid

@@ -171,7 +171,8 @@ def test_each_slice_refers_to_the_image_it_came_from(ct: Volume, tmp_path: Path)
         assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert image.InstanceNumber == k + 1
         (series,) = image.ReferencedSeriesSequence
-        assert series.SeriesInstanceUID == "1.2.3.2" and len(series.ReferencedInstanceSequence) == 5
+        assert series.SeriesInstanceUID == "1.2.3.2"
+        assert [i.ReferencedSOPInstanceUID for i in series.ReferencedInstanceSequence] == [f"1.2.3.4.{k + 1}"]
 
 
 def test_a_coarser_grid_refers_to_all_slices_it_covers(ct: Volume, tmp_path: Path) -> None:
