@@ -45,7 +45,7 @@ class SamplingMask:
     acceleration: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 4.0
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.08
     axis: Literal["y", "x"] = "x"
-    decay: Annotated[float, Field(ge=0, le=20)] = 3.0
+    decay: Annotated[float, Field(ge=0, le=20)] = 2.0
 
     @property
     def is_2d(self) -> bool:
