@@ -30,7 +30,7 @@ class SART:
 
     sweeps: Annotated[int, Field(ge=1)] = 20
     subsets: Annotated[int, Field(ge=1)] | None = None
-    relaxation: Annotated[float, Field(gt=0, lt=2)] = 1.0
+    relaxation: Annotated[float, Field(gt=0, lt=2)] = 0.7
     nonnegative: bool = True
     begin: Literal["zero", "start"] = "zero"
 
