@@ -12,7 +12,6 @@ from medldm.host import discovery, loading
 from medldm.host.commands import merge
 from medldm.host.discovery import Admission, Candidate
 from medldm.host.loading import Loaded, PluginRow
-from medldm.host.options import build, schema
 from medldm.host.registry import KINDS, SINGULAR, Entry, Kind, Registry, closest, quoted
 
 if TYPE_CHECKING:
@@ -102,11 +101,16 @@ class Host:
             ComponentMissing: the component is unknown or cannot be imported.
             UsageError: ``E-OPT-..``, an option is unknown, missing, of the wrong type or out of range.
         """
+        # pydantic takes longer to import than everything that listing plugins needs.
+        from medldm.host.options import build
+
         entry = self.find(kind, name)
         return build(entry.load(), options, where=where, subject=f"{SINGULAR[kind]} {name!r}")
 
     def schema(self, kind: Kind, name: str) -> dict[str, Any]:
         """JSON schema of a component's options."""
+        from medldm.host.options import schema
+
         return schema(self.find(kind, name).load())
 
     def call_add_commands(self, app: typer.Typer) -> None:
