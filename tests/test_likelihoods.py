@@ -306,3 +306,14 @@ def test_refusals(code, build):
 def test_a_negative_weight_is_refused():
     with pytest.raises(UsageError, match="E-LIK-05"):
         Gaussian(Identity(space()), space().zeros(), 0.1).prox(space().zeros(), -1.0)
+
+
+def test_poisson_prox_in_single_precision():
+    double = poisson()
+    A = vstack(*(Diagonal(space(torch.float32), op.diagonal.float()) for op in double.operator.operators), axis="x")
+    single = TransmissionPoisson(A, double.measurement.float(), 300.0, 5.0)
+    v = image(double)
+    expected = double.prox(v, 3.0, iterations=60, tolerance=1e-10)
+    found = single.prox(v.float(), 3.0, iterations=60, tolerance=1e-6)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)

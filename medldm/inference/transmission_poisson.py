@@ -95,8 +95,8 @@ class TransmissionPoisson:
         u = v.clone() if start is None else start.clone()
 
         def objective(image: Tensor, projected: Tensor) -> Tensor:
-            # float64: near the minimum the decrease is far below the float32 resolution of the sum.
-            total = self._sample_energy(projected).sum(self.operator.codomain.dims(), dtype=torch.float64)
+            # float64: near the minimum the decrease is far below what single precision resolves.
+            total = self._sample_energy(projected.double()).sum(self.operator.codomain.dims())
             total = total + 0.5 * weight * (image - v).square().sum(dims, dtype=torch.float64)
             for term in quadratic:
                 applied = term.operator(image)
