@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medldm.data import Grid
 from medldm_mri.interpolation import cubic_matrix, upsample
+from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
 # The field is computed at so many points of each axis (z, y, x) and interpolated: it has no finer structure.
 _POINTS = (17, 49, 49)
@@ -53,16 +54,12 @@ class CoilArray:
         below = min(int(place), max(0, slices - 2))
         above = min(below + 1, slices - 1)
         maps = torch.lerp(self._coarse[below], self._coarse[above], place - below)
-        return _unit(upsample(maps, *self._matrices))
+        maps = upsample(maps, *self._matrices)
+        return maps / root_sum_of_squares(maps)
 
     def all(self) -> Tensor:
         """Maps (z, coil, y, x) complex64 of the whole volume."""
         return torch.stack([self.at(z) for z in range(self.grid.shape[0])])
-
-
-def _unit(maps: Tensor) -> Tensor:
-    unit: Tensor = maps / torch.linalg.vector_norm(maps, dim=0, keepdim=True)
-    return unit
 
 
 def _loops(grid: Grid, coils: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from medldm_mri.interpolation import cubic_matrix, upsample
+from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
 _SQUARINGS = 6
 # Points of the coarse grid along each axis.
@@ -51,7 +52,7 @@ class Espirit:
         reference = principal_combination(calibration)
         points = [torch.linspace(0, n - 1, min(n, _POINTS), dtype=torch.float64) for n in shape]
         along_y, along_x = (
-            cubic_matrix(len(p), n, dtype=calibration.dtype).to(calibration.device)
+            cubic_matrix(len(p), n, dtype=calibration.real.dtype).to(calibration.device)
             for p, n in zip(points, shape, strict=True)
         )
         turns_y, turns_x = ((p - n // 2) / n for p, n in zip(points, shape, strict=True))
@@ -59,12 +60,12 @@ class Espirit:
         for z, data in enumerate(calibration):
             gram = evaluate(convolution(data, self.kernel, self.threshold), turns_y, turns_x)
             vectors, values = first_eigenvectors(gram, reference)
-            maps[z] = upsample(vectors.permute(2, 0, 1), along_y, along_x)
-            seen = upsample(values.to(maps.dtype), along_y, along_x).real > self.crop
+            smooth = upsample(vectors.permute(2, 0, 1), along_y, along_x)
+            seen = upsample(values, along_y, along_x) > self.crop
             if not bool(seen.any()):
                 # Nothing was seen in this slice. Its maps stay: without them its pixels would be free of any data.
                 seen = torch.ones_like(seen)
-            maps[z] *= seen / torch.linalg.vector_norm(maps[z], dim=0).clamp(min=1e-12)
+            torch.mul(smooth, seen / root_sum_of_squares(smooth).clamp(min=1e-12), out=maps[z])
         return maps
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def cubic_matrix(points: int, n: int, *, dtype: torch.dtype = torch.complex64) -> Tensor:
+def cubic_matrix(points: int, n: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Matrix (n, points) of cubic convolution from ``points`` samples to ``n``, ends on ends.
 
     Keys' kernel with a = -1/2 and his continuation beyond the ends (IEEE Trans. ASSP 29, 1153, 1981): exact for
@@ -27,5 +27,7 @@ def cubic_matrix(points: int, n: int, *, dtype: torch.dtype = torch.complex64) -
 
 
 def upsample(field: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
-    """``(..., points_y, points_x) -> (..., y, x)`` with the two matrices of :func:`cubic_matrix`."""
+    """``(..., points_y, points_x) -> (..., y, x)``, real or complex, with two real matrices of :func:`cubic_matrix`."""
+    if field.is_complex():
+        return torch.complex(upsample(field.real, along_y, along_x), upsample(field.imag, along_y, along_x))
     return along_y @ (field @ along_x.mT)
