@@ -103,8 +103,9 @@ class CartesianMri:
         """The SENSE operator of a measurement; its coil maps are estimated here.
 
         Raises:
-            InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-05 the image grid
-                has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where they are asked for.
+            InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-06 it is not finite;
+                E-MRI-05 the image grid has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where
+                they are asked for.
         """
         mask = checked_mask(acquisition)
         slices, coils, ny, nx = acquisition.data.shape

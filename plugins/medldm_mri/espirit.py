@@ -63,8 +63,9 @@ class Espirit:
             smooth = upsample(vectors.permute(2, 0, 1), along_y, along_x)
             seen = upsample(values, along_y, along_x) > self.crop
             if not bool(seen.any()):
-                # Nothing was seen in this slice. Its maps stay: without them its pixels would be free of any data.
-                seen = torch.ones_like(seen)
+                # Nothing was seen in this slice. Without maps its pixels would be free of any data, so it gets those of
+                # one combination of the coils, which say that there is nothing.
+                smooth, seen = reference[:, None, None].expand_as(smooth), torch.ones_like(seen)
             torch.mul(smooth, seen / root_sum_of_squares(smooth).clamp(min=1e-12), out=maps[z])
         return maps
 

@@ -12,11 +12,14 @@ AXES = ("z", "coil", "ky", "kx")
 
 
 def checked_mask(acquisition: Acquisition) -> Tensor:
-    """The sampling mask (ky, kx) of a measurement, on its device; ones when it has none.
+    """The sampling mask (ky, kx) of a measurement, on its device.
+
+    A measurement without one was sampled where any coil of any slice is not exactly zero, as undersampled k-space is
+    commonly stored.
 
     Raises:
-        InputRefused: E-MRI-04 when k-space is not complex (z, coil, ky, kx) or the mask has another size, is negative
-            or empty.
+        InputRefused: E-MRI-04 when k-space is not complex (z, coil, ky, kx), or the mask has another size, is negative
+            or empty; E-MRI-06 when a sample is NaN or infinite.
     """
     data = acquisition.data
     if acquisition.axes != AXES or not data.is_complex():
@@ -26,9 +29,18 @@ def checked_mask(acquisition: Acquisition) -> Tensor:
             why="Cartesian k-space is a stack of slices of complex samples per coil.",
             fix="Transform along a third phase-encoding direction first, and name the axes.",
         )
-    if "mask" not in acquisition.tensors:
-        return torch.ones(data.shape[-2:], device=data.device)
-    mask = acquisition.tensor("mask")
+    bad = sum(int((~torch.isfinite(kspace)).sum()) for kspace in data)
+    if bad:
+        raise InputRefused(
+            "E-MRI-06",
+            f"{bad} of {data.numel()} k-space samples are NaN or infinite.",
+            why="The transform would spread them over whole slices.",
+            fix="Set them to zero, and the mask to zero in their place.",
+        )
+    if "mask" in acquisition.tensors:
+        mask = acquisition.tensor("mask").to(data.device)
+    else:
+        mask = torch.stack([(kspace != 0).any(dim=0) for kspace in data]).any(dim=0).to(torch.float32)
     if mask.shape != data.shape[-2:]:
         raise InputRefused(
             "E-MRI-04",
@@ -40,9 +52,10 @@ def checked_mask(acquisition: Acquisition) -> Tensor:
         raise InputRefused(
             "E-MRI-04",
             "The mask has negative weights, or samples nothing at all.",
+            why="There is nothing to reconstruct from.",
             fix="Store ones where k-space was measured and zeros elsewhere.",
         )
-    return mask.to(data.device)
+    return mask
 
 
 def checked_maps(acquisition: Acquisition) -> Tensor:

@@ -12,6 +12,7 @@ from medldm.data import Acquisition
 from medldm.errors import UsageError
 from medldm.inference import Gaussian, Likelihood
 from medldm.operators import LinearOperator
+from medldm_mri.kspace import checked_mask
 
 # A voxel belongs to the object when its magnitude is above this part of the 99th percentile.
 OBJECT_THRESHOLD = 0.1
@@ -73,4 +74,4 @@ class GaussianKSpace:
                 why="Without it data and prior cannot be weighed against each other.",
                 fix="State it per real component, in units of k-space: --set likelihood.std=12.5",
             )
-        return Gaussian(operator, acquisition.data, float(std), sampled=acquisition.tensors.get("mask"))
+        return Gaussian(operator, acquisition.data, float(std), sampled=checked_mask(acquisition))

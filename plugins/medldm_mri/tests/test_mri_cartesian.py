@@ -150,6 +150,23 @@ def test_kspace_that_does_not_fit_is_refused(changes: dict[str, object], message
     assert refusal.value.code == "E-MRI-04"
 
 
+def test_samples_that_are_not_finite_are_refused() -> None:
+    acquisition = _acquisition()
+    acquisition.data[1, 2, 20, 24] = math.nan
+    with pytest.raises(InputRefused, match="1 of 15360 k-space samples") as refusal:
+        _options().operator(acquisition, acquisition.grid)
+    assert refusal.value.code == "E-MRI-06"
+
+
+def test_without_a_mask_zeros_were_not_sampled() -> None:
+    acquisition = _acquisition()
+    bare = dataclasses.replace(acquisition, tensors={})
+    with_mask, without = (_options().operator(a, a.grid) for a in (acquisition, bare))
+    x = with_mask.domain.randn(generator=torch.Generator().manual_seed(1))
+    assert with_mask(x).equal(without(x))
+    assert _options().likelihood(bare, without).chi(0 * x) == _options().likelihood(acquisition, with_mask).chi(0 * x)
+
+
 def test_maps_of_another_size_are_refused() -> None:
     acquisition = _acquisition()
     tensors = {**acquisition.tensors, "maps": torch.ones(2, 3, 40, 48, dtype=torch.complex64)}

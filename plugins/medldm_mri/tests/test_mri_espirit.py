@@ -61,6 +61,9 @@ def test_air_has_no_maps_and_an_empty_slice_keeps_them() -> None:
     corner = squares[:2, :8, :8]
     assert float(corner.max()) == 0
     torch.testing.assert_close(squares[2], torch.ones(96, 80))
+    kspace[2] = 0
+    squares = Espirit().maps(_centre(kspace, 24, 24), (96, 80)).abs().square().sum(1)
+    torch.testing.assert_close(squares[2], torch.ones(96, 80))
 
 
 def test_neighbouring_slices_and_pixels_agree_in_phase() -> None:
