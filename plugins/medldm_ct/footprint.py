@@ -54,7 +54,8 @@ class RayTable:
         (ny, nx), (dy, dx) = plane.shape, plane.spacing
         theta, _ = geometry.lines(geometry.centres())
         cos, sin = theta.cos().abs(), theta.sin().abs()
-        along_y = cos >= sin
+        # At 45 degrees mirrored views must choose alike, whatever the rounding.
+        along_y = cos >= sin - 1e-9
         edge_theta, edge_s = geometry.lines(geometry.edges())
         edge_cos, edge_sin = edge_theta.cos(), edge_theta.sin()
 

@@ -62,7 +62,7 @@ def find_symmetry(geometry: Geometry, plane: ImagePlane) -> Symmetry | None:
                     break
         place.setdefault(i, (len(kept) - 1, 0, False))
     used = sorted({g for _, g, _ in place.values()})
-    if 2 * len(kept) > geometry.views:
+    if 4 * len(kept) > 3 * geometry.views:
         return None
     return _tables(geometry, plane, kept, place, [maps[g] for g in used], used)
 
