@@ -5,6 +5,7 @@ Importing this module loads no torch; ``medldm.reconstruct`` and ``medldm.simula
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "hookimpl", "reconstruct", "simulate"]
 
+logging.getLogger("medldm").addHandler(logging.NullHandler())
 hookimpl = pluggy.HookimplMarker("medldm")
 
 

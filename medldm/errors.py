@@ -3,7 +3,7 @@
     MedldmError            exit code 1   unexpected
     ├── UsageError                   2   command line or recipe
     ├── InputRefused                 3   the scan cannot be understood as it is
-    ├── ComponentMissing             4   plugin, option of a plugin, weights or package
+    ├── ComponentMissing             4   plugin, weights or package missing
     ├── OutOfMemory                  5   does not fit after every fallback
     └── GateFailed                   6   finished, but a quality gate failed
 
@@ -62,7 +62,7 @@ class InputRefused(MedldmError):
 
 
 class ComponentMissing(MedldmError):
-    """A plugin, component, package or weights file is missing or incompatible."""
+    """A plugin, component, package or weights file is missing or incompatible with what it should join."""
 
     exit_code = 4
 

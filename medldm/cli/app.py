@@ -65,7 +65,10 @@ app.add_typer(plugins.app, name="plugins")
 
 def main() -> None:
     """Entry point of the ``medldm`` script."""
-    logging.lastResort = None  # the log of the library is for those who configure it; people see the reporter
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("warning %(message)s"))
+    logging.getLogger("medldm").addHandler(warnings)
     _add_plugin_commands()
     app()
 

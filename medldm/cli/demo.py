@@ -38,7 +38,7 @@ def command(
         from rich.table import Table
 
         from medldm.cli.reporter import Reporter
-        from medldm.cli.tables import ordered
+        from medldm.cli.tables import main_metrics
         from medldm.data import ReadRequest
         from medldm.errors import UsageError
         from medldm.pipeline.reconstruct import reconstruct
@@ -69,7 +69,7 @@ def command(
                 )
                 metrics = result.record["metrics"]
                 if not names:
-                    names = ordered(list(metrics["reconstruction"]))
+                    names = main_metrics(metrics["reconstruction"])
                     for name in names:
                         table.add_column(name, justify="right")
                     table.add_column("s", justify="right")

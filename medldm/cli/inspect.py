@@ -38,7 +38,9 @@ def command(
         if as_json:
             sys.stdout.write(json.dumps({"event": "series", "rows": [asdict(row) for row in rows]}) + "\n")
         else:
-            table = Table("#", "format", "modality", "description", "files", "shape z y x", "spacing mm", "axes")
+            table = Table("#", "format", "kind", "description", "files", caption="shape and spacing along z, y, x")
+            for title in ("shape", "spacing mm", "axes"):
+                table.add_column(title, no_wrap=True)
             for row in rows:
                 table.add_row(
                     f"#{row.index}",
@@ -46,8 +48,8 @@ def command(
                     row.modality,
                     escape(row.description),
                     str(row.files),
-                    "" if row.shape is None else " ".join(map(str, row.shape)),
-                    "" if row.spacing is None else " ".join(f"{step:.4g}" for step in row.spacing),
+                    "" if row.shape is None else "x".join(map(str, row.shape)),
+                    "" if row.spacing is None else " ".join(f"{step:.3g}" for step in row.spacing),
                     row.orientation or "",
                 )
             console = Console()

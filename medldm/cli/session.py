@@ -38,6 +38,7 @@ def session_of(context: typer.Context) -> Session:
 def finish(work: Callable[[], object], *, as_json: bool, verbose: bool = False) -> None:
     """Run the body of a command and leave with its exit code."""
     if verbose:
+        logging.getLogger("medldm").handlers.clear()
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
         for noisy in ("matplotlib", "PIL", "pydicom", "nibabel"):
             logging.getLogger(noisy).setLevel(logging.WARNING)  # their debug lines may quote headers

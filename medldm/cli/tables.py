@@ -17,13 +17,18 @@ def ordered(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
+def main_metrics(values: Mapping[str, float]) -> list[str]:
+    """The few metrics that fit beside each other; ``run.json`` holds all."""
+    return [name for name in _FIRST if name in values]
+
+
 def print_metrics(console: Console, record: Mapping[str, Any]) -> None:
     """Baseline and reconstruction side by side, with chi and time."""
     metrics = record["metrics"]
     title = "SIMULATED measurement" if record["simulated"] else None
     table = Table(title=title, caption=f"{record['notice']}", show_header=True)
     table.add_column("", style="bold")
-    names = ordered(list(metrics.get("reconstruction", {})))
+    names = main_metrics(metrics.get("reconstruction", {}))
     for name in names:
         table.add_column(name, justify="right")
     for image, values in metrics.items():

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from medldm.inference.likelihood import Likelihood
 from medldm.data import Grid
+from medldm.inference.likelihood import Likelihood
 from medldm.operators import LinearOperator
 
 

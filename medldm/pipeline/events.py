@@ -37,7 +37,6 @@ class Teller:
     def __call__(self, stage: str, message: str, /, **fields: Any) -> None:
         """Tell of one thing."""
         event = Event(stage, message, fields)
-        level = {"warning": logging.WARNING, "step": logging.DEBUG}.get(stage, logging.INFO)
-        log.log(level, "%s: %s", stage, message)
+        log.log(logging.DEBUG if stage == "step" else logging.INFO, "%s: %s", stage, message)
         for listener in self.listeners:
             listener(event)

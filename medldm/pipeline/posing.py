@@ -48,20 +48,27 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
         )
     if recipe.prior:
         host.find("priors", str(recipe.prior.get("name", "")))
-    entry = host.find("solvers", str(recipe.solver["name"]))
-    solver = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
+    solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     acquisition = to_device(acquisition, device)
     operator = physics.operator(acquisition, acquisition.grid).to(device)
-    sentences = refusals(entry.needs, operator)
+    solver = solver_of(host, recipe, operator)
+    likelihood = physics.likelihood(acquisition, operator)
+    return Posed(acquisition, physics, operator, likelihood, solver, Noise(recipe.seed, identity))
+
+
+def solver_of(host: Host, recipe: Recipe, operator: LinearOperator | None) -> Solver:
+    """The recipe's solver with its options checked; refused in sentences when the operator lacks what it needs."""
+    entry = host.find("solvers", str(recipe.solver["name"]))
+    solver = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
+    sentences = [] if operator is None else refusals(entry.needs, operator)
     if sentences:
         raise UsageError(
             "E-RUN-04",
             f"The solver {entry.name!r} cannot run with {recipe.physics!r}: {' '.join(sentences)}",
             fix="medldm plugins matrix prints what runs with what.",
         )
-    likelihood = physics.likelihood(acquisition, operator)
-    return Posed(acquisition, physics, operator, likelihood, solver, Noise(recipe.seed, identity))
+    return solver
 
 
 def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:

@@ -19,7 +19,7 @@ from medldm.pipeline.metrics import compare
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
 from medldm.pipeline.progress import Progress
-from medldm.pipeline.reading import case_hash, read_case, read_image
+from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_of
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import write_results
@@ -95,23 +95,27 @@ def reconstruct(
     # 1. Read: an image, or a measurement.
     with timer("read"):
         case = source if isinstance(source, (Volume, Acquisition)) else read_case(host, source, read)
-        reference = read_image(host, truth) if isinstance(truth, (str, Path)) else truth
+        # A format that cannot tell its modality takes that of the scan.
+        asked = ReadRequest(modality=case.modality)
+        reference = read_image(host, truth, asked) if isinstance(truth, (str, Path)) else truth
         if slices is not None:
             case = _cropped(case, slices)
+        if isinstance(case, Volume) and not simulate:
+            raise UsageError(
+                "E-RUN-01",
+                "This is an image, not a measurement.",
+                why="The scanner has reconstructed it already; there is nothing to reconstruct from.",
+                fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
+            )
         identity = case_hash(case)
     tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
+    for code in warnings_of(case):
+        tell("warning", f"{code} concerns this scan: medldm inspect says what it is, docs/errors.md what to do")
     check_memory(host, chosen, case, max_memory)
 
     # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
     with timer("simulate"):
         if isinstance(case, Volume):
-            if not simulate:
-                raise UsageError(
-                    "E-RUN-01",
-                    "This is an image, not a measurement.",
-                    why="The scanner has reconstructed it already; there is nothing to reconstruct from.",
-                    fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
-                )
             acquisition, reference = measure(host, chosen, case, tell), reference or case
         else:
             acquisition = case

@@ -20,7 +20,7 @@ from medldm.pipeline.checks import check_finite
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.peak_memory import PeakMemory
-from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, start_image
+from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, solver_of, start_image
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.simulate import measure
@@ -172,10 +172,11 @@ def _estimate(
         return posed.physics.start(posed.acquisition, posed.operator)[None]
     solver = posed.solver
     if isinstance(method, dict):
-        other = replace(recipe, solver=method)
-        solver = host.build("solvers", str(method["name"]), other.solver_options(), where="methods")
+        solver = solver_of(host, replace(recipe, solver=method), posed.operator)
     elif method != OWN:
-        raise UsageError("E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section.")
+        raise UsageError(
+            "E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section."
+        )
     estimate = run(solver.solve(posed.likelihood, None, start[None], posed.noise)).estimate
     check_finite(estimate)
     return estimate

@@ -179,7 +179,8 @@ def _history(findings: _Findings, found: Catalogue) -> History:
     ]
     for problem in (*findings.problems, *strays):
         if problem.severity != "error":
-            history = history.then("warning", code=problem.code, severity=problem.severity, sentence=problem.sentence)
+            # The code only: the sentence may name files, and records must not repeat what names them.
+            history = history.then("warning", code=problem.code, severity=problem.severity)
     return history
 
 

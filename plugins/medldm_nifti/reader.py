@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,6 @@ from medldm_nifti.container import Container, pair, stem, suffix
 from medldm_nifti.header import HEADER_BYTES, Header, looks_like_nifti, parse
 from medldm_nifti.modality import inferred, may_be_inferred, stated
 from medldm_nifti.orientation import place
-
-_LOG = logging.getLogger("medldm.nifti")
-# A library leaves the showing of its log to the program that uses it.
-_LOG.addHandler(logging.NullHandler())
 
 
 def _to_float(raw: NDArray[np.generic], header: Header) -> Tensor:
@@ -91,16 +86,13 @@ class NiftiReader:
         history = History().then("read", format="nifti", orientation_from=placement.rule)
         for problem in placement.problems:
             if problem.severity == "warning":
-                _LOG.warning("%s %s", problem.code, problem.sentence)
-                history = history.then("warned", code=problem.code)
+                history = history.then("warning", code=problem.code, severity=problem.severity)
         if placement.rule == "assumed":
             history = history.then("orientation-assumed", code=request.assume_orientation)
         if header.volumes > 1:
             history = history.then("volume-chosen", index=index, of=header.volumes)
         if kind.said_by == "values":
-            _LOG.warning(
-                "E-NII-20 %s is taken for CT in HU because of its values; --modality says otherwise.", file.name
-            )
+            history = history.then("warning", code="E-NII-20", severity="note")
             history = history.then("modality-inferred", modality=kind.modality, minimum=float(data.min()))
         return [
             Volume(

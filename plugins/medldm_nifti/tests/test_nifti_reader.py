@@ -120,7 +120,7 @@ def test_sform_wins_and_a_contradicting_qform_is_warned_of(tmp_path):
     (problem,) = [p for p in row.problems if p.code == "E-NII-13"]
     assert problem.severity == "warning"
     assert "4 mm" in problem.sentence
-    assert {"event": "warned", "code": "E-NII-13"} in read(path).history.as_list()
+    assert {"event": "warning", "code": "E-NII-13", "severity": "warning"} in read(path).history.as_list()
     agreeing = NiftiReader().inspect(make(tmp_path / "b.nii", qoffset_x=10.05))[0]
     assert "E-NII-13" not in [p.code for p in agreeing.problems]
 

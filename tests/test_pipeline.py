@@ -1,0 +1,180 @@
+"""The way of a scan: same answers from Python and from disk, marked, recorded, resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import medldm
+from medldm.data import Acquisition, Grid, Volume
+from medldm.errors import GateFailed, MedldmError, UsageError
+from medldm.host import Host, load_host
+from medldm.pipeline.events import Event
+from medldm.pipeline.output import finished_record
+from medldm.pipeline.reading import case_hash
+from medldm.pipeline.recipe import Recipe, from_mapping
+
+RECIPE = {
+    "acquisition": {"physics": "identity", "noise": {"std": 0.5, "of": "absolute"}},
+    "solver": {"name": "cgls", "iterations": 3},
+    "run": {"seed": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return load_host()
+
+
+def phantom(scale: float = 1.0) -> Volume:
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (6, 20, 17)), indexing="ij")
+    data = 100.0 * (z**2 + (1.3 * y) ** 2 + (1.1 * x) ** 2 < 0.8) + 50.0 * (abs(x - 0.2) < 0.2) * (abs(y) < 0.3)
+    grid = Grid.isotropic((6, 20, 17), (3, 1.1, 0.9))
+    return Volume(torch.from_numpy(scale * data).float(), grid, "arbitrary", "MR", "phantom")
+
+
+def recipe(**sections: object) -> Recipe:
+    return from_mapping("test", RECIPE | sections)
+
+
+def test_an_image_is_reconstructed_only_when_asked_to_be_measured(host: Host) -> None:
+    with pytest.raises(UsageError, match="E-RUN-01"):
+        medldm.reconstruct(phantom(), recipe=recipe(), host=host)
+
+
+def test_a_run_tells_all_and_says_simulated(host: Host, tmp_path: Path) -> None:
+    events: list[Event] = []
+    out = tmp_path / "out"
+    result = medldm.reconstruct(
+        phantom(), out, recipe=recipe(), simulate=True, host=host, device="cpu", listeners=[events.append]
+    )
+    record = json.loads((out / "run.json").read_text())
+    assert record["simulated"] is True
+    assert record["acquisition"]["simulated"] is True
+    assert "RESEARCH USE ONLY" in record["notice"]
+    assert record["recipe"]["solver"] == RECIPE["solver"]
+    assert record["seed"] == 7
+    assert record["input"]["sha256"] == case_hash(phantom())
+    assert set(record["files"]) == {str(path.relative_to(out)) for path in result.files if path.name != "run.json"}
+    assert {"preview.png", "reconstruction.nii.gz"} <= set(record["files"])
+    assert record["metrics"]["reconstruction"]["psnr"] == pytest.approx(
+        result.record["metrics"]["reconstruction"]["psnr"]
+    )
+    assert events[0].stage == "read"
+    assert [event.fields["index"] for event in events if event.stage == "step"] == [1, 2, 3]
+    assert not list(tmp_path.glob("*.state*"))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(host: Host, tmp_path: Path) -> None:
+    def run(name: str, seed: int) -> bytes:
+        changed = recipe(run={"seed": seed})
+        medldm.reconstruct(phantom(), tmp_path / name, recipe=changed, simulate=True, host=host, device="cpu")
+        return (tmp_path / name / "reconstruction.nii.gz").read_bytes()
+
+    assert run("a", 1) == run("b", 1)
+    assert run("c", 2) != run("a2", 1)
+
+
+def test_the_truth_does_not_enter_the_reconstruction(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    plain = medldm.reconstruct(measured, recipe=recipe(), host=host)
+    lying = medldm.reconstruct(measured, recipe=recipe(), host=host, truth=phantom(scale=3.0))
+    assert plain.record["metrics"] == {}
+    assert lying.record["metrics"]["reconstruction"]["nrmse"] > 0.5
+    assert torch.equal(plain.image.data, lying.image.data)
+
+
+def test_a_measurement_keeps_its_mark_through_a_file(host: Host, tmp_path: Path) -> None:
+    from medldm.pipeline.acquisition_output import save_acquisition
+
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    path = save_acquisition(host, measured, tmp_path / "scan")
+    assert path.name == "scan.acq.safetensors"
+    result = medldm.reconstruct(path, tmp_path / "out", recipe=recipe(), host=host, device="cpu")
+    assert result.record["simulated"] is True
+    direct = medldm.reconstruct(measured, recipe=recipe(), host=host, device="cpu")
+    assert torch.equal(result.image.data, direct.image.data)
+    with pytest.raises(UsageError, match="E-OUT-03"):
+        save_acquisition(host, measured, path)
+
+
+def test_the_noise_has_the_stated_level(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    residual = measured.data - phantom().data
+    count = residual.numel()
+    assert float(residual.std()) == pytest.approx(0.5, abs=4 * 0.5 / (2 * count) ** 0.5)
+
+
+def test_another_physics_is_refused(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    other = recipe(acquisition={"physics": "thick-slice"})
+    with pytest.raises(UsageError, match="E-RUN-03"):
+        medldm.reconstruct(measured, recipe=other, host=host)
+
+
+def test_a_solver_that_does_not_fit_is_refused_in_a_sentence(host: Host) -> None:
+    with pytest.raises(UsageError, match=r"E-RUN-04.*'sart'"):
+        medldm.reconstruct(phantom(), recipe=recipe(solver={"name": "sart"}), simulate=True, host=host)
+
+
+def test_a_failed_gate_leaves_the_files_and_says_so(host: Host, tmp_path: Path) -> None:
+    strict = recipe(outputs={"gates": {"chi_max": 1e-9}}, solver={"name": "tv", "iterations": 3})
+    with pytest.raises(GateFailed, match="E-GATE-02"):
+        medldm.reconstruct(phantom(), tmp_path / "out", recipe=strict, simulate=True, host=host)
+    record = finished_record(tmp_path / "out")
+    assert record is not None
+    assert record["gates_failed"]
+
+
+def test_too_little_memory_is_refused_before_the_work(host: Host) -> None:
+    with pytest.raises(MedldmError, match="E-MEM-01") as refusal:
+        medldm.reconstruct(phantom(), recipe=recipe(), simulate=True, host=host, max_memory=1000)
+    assert refusal.value.exit_code == 5
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(host: Host, tmp_path: Path) -> None:
+    job = recipe(solver={"name": "tv", "iterations": 12})
+    whole = medldm.reconstruct(phantom(), recipe=job, simulate=True, host=host, device="cpu")
+
+    def interrupt(event: Event) -> None:
+        if event.stage == "step" and event.fields["index"] == 5:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        medldm.reconstruct(phantom(), out, recipe=job, simulate=True, host=host, device="cpu", listeners=[interrupt])
+    assert not out.exists()
+    state = tmp_path / "out.state.safetensors"
+    assert state.is_file()
+    steps: list[int] = []
+
+    def watch(event: Event) -> None:
+        if event.stage == "step":
+            steps.append(int(event.fields["index"]))
+
+    with pytest.raises(UsageError, match="E-RUN-08"):
+        medldm.reconstruct(phantom(), out, recipe=job.changed(["run.seed=8"]), simulate=True, host=host, resume=True)
+    resumed = medldm.reconstruct(
+        phantom(), out, recipe=job, simulate=True, host=host, device="cpu", resume=True, listeners=[watch]
+    )
+    assert steps[0] == 6
+    assert torch.equal(resumed.image.data, whole.image.data)
+    assert not state.exists()
+
+
+def test_case_identity_is_of_the_content() -> None:
+    assert case_hash(phantom()) == case_hash(phantom())
+    assert case_hash(phantom()) != case_hash(phantom(scale=1.01))
+
+
+def test_slices_of_a_measurement_are_refused(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    assert isinstance(measured, Acquisition)
+    with pytest.raises(UsageError, match="E-RUN-06"):
+        medldm.reconstruct(measured, recipe=recipe(), host=host, slices=slice(1, 3))

@@ -1,0 +1,106 @@
+"""The benchmark suite: same measurement for all, one table, resumable, failures are rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medldm.cli.app import app
+from medldm.errors import UsageError
+from medldm.pipeline.suite import Row, load_suite, read_rows
+from medldm.pipeline.suite_table import as_csv, markdown, summary
+
+SUITE = """
+title: tiny
+seeds: [1, 2]
+cases:
+  a: {path: a.nii.gz, modality: MR}
+  b: {path: b.nii.gz, modality: MR, slices: [1, 4]}
+tasks:
+  - recipe: RECIPE
+    cases: [a, b]
+    methods: {start: start, own: recipe, impossible: {name: sart}}
+"""
+RECIPE = """
+acquisition: {physics: identity, noise: {std: 0.5, of: absolute}}
+solver: {name: cgls, iterations: 2}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    for seed, name in enumerate("ab"):
+        data = np.random.default_rng(seed).normal(100, 10, (15, 16, 5)).astype(np.float32)
+        nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE.replace("RECIPE", str(tmp_path / "tiny.yaml")))
+    return path
+
+
+def test_a_suite_runs_resumes_and_keeps_its_failures(suite: Path, tmp_path: Path) -> None:
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "E-SUI-05: 4 of 12 rows failed" in result.stderr
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(rows) == 12
+    good = [row for row in rows if not row["error"]]
+    assert all(row["metrics"]["psnr"] > 0 and row["chi"] >= 0 for row in good)
+    assert all("sart" in row["error"] or row["method"] != "impossible" for row in rows)
+    table = (tmp_path / "out" / "results.md").read_text()
+    assert "0 of 4" in table
+    assert "±" in table
+    with (tmp_path / "out" / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 12
+
+    kept = read_rows(tmp_path / "out" / "rows.ndjson")
+    assert len(kept) == 8
+    again = CliRunner().invoke(app, [*words, "--resume", "--json"])
+    events = [json.loads(line) for line in again.stdout.splitlines() if line.startswith('{"event": "step"')]
+    assert len(events) == 4
+
+
+def test_only_a_part(suite: Path, tmp_path: Path) -> None:
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only"]
+    CliRunner().invoke(app, [*words, "b"])
+    assert {row.case for row in read_rows(tmp_path / "out" / "rows.ndjson")} == {"b"}
+    result = CliRunner().invoke(app, [*words, "c"])
+    assert result.exit_code == 2
+    assert "E-SUI-06" in result.stderr
+
+
+@pytest.mark.parametrize("fault", ["cases: {a: {file: x}}", "tasks: [{recipe: r, cases: [zz], methods: {}}]"])
+def test_a_faulty_suite_is_refused(fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    other = "tasks: []" if fault.startswith("cases") else "cases: {}"
+    path.write_text(f"{fault}\n{other}\n")
+    with pytest.raises(UsageError, match="E-SUI-0"):
+        load_suite(path)
+
+
+def test_the_shipped_suite_is_valid() -> None:
+    from medldm.pipeline.shipped import shipped
+
+    suite = load_suite(shipped("configs") / "suites" / "public.yaml")
+    assert len(suite.cases) == 12
+    assert {task.recipe for task in suite.tasks} == {path.stem for path in shipped("configs").glob("*.yaml")}
+
+
+def test_mean_and_spread_are_over_cases() -> None:
+    rows = [Row("r", case, "m", 1, {"psnr": value}, 1.0) for case, value in (("a", 30.0), ("b", 34.0))]
+    header, lines = summary(rows)
+    assert lines[0][header.index("PSNR dB")] == "32.00 ± 2.83"
+    assert markdown(header, lines).startswith("| recipe | method |")
+
+
+def test_a_spreadsheet_runs_nothing() -> None:
+    text = as_csv([Row("r", "=HYPERLINK()", "m", 1, error="+1")])
+    assert "'=HYPERLINK()" in text
+    assert "'+1" in text
