@@ -3,7 +3,8 @@
 Turning a square image by 90 degrees, or mirroring it, turns the projection of one view into that of another. Of
 equispaced parallel views over half a turn only a quarter need to be stored, of fan views over a full turn an eighth:
 the matrix of these few views is applied to the turned images as further columns. One slice is then projected several
-times faster, because its time is that of reading the matrix.
+times faster, because its time is that of reading the matrix. The two agree to rounding, but for fan rays under exactly
+45 degrees, which can be followed along either axis.
 """
 
 from __future__ import annotations
