@@ -61,6 +61,8 @@ def command(
     """
 
     def work() -> None:
+        from dataclasses import replace
+
         from medldm.cli.reporter import Reporter
         from medldm.errors import UsageError
         from medldm.pipeline.memory import parse_bytes
@@ -73,6 +75,8 @@ def command(
         chosen = load_recipe(recipe, changes)
         request = options.read_request(series, volume_index, untilt, allow_gaps, assume_orientation, modality)
         limit = None if max_memory is None else parse_bytes(max_memory)
+        if limit is not None:
+            request = replace(request, max_bytes=limit)
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             if dry_run:
                 from medldm.cli.plan import show_plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,11 +17,14 @@ class Space:
         axes: names, used in every error message, e.g. ``("z", "coil", "ky", "kx")``.
         shape: sizes, one per axis.
         dtype: a floating or complex dtype. Tensors of the same kind in another precision are accepted.
+        spacing: distance of neighbouring samples in mm per axis where the axes are lengths; None where not known.
+            Spaces that differ in it alone are equal: it is for regularisers, not for composition.
     """
 
     axes: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
+    spacing: tuple[float, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape):

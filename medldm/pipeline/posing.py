@@ -52,6 +52,7 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     acquisition = to_device(acquisition, device)
     operator = physics.operator(acquisition, acquisition.grid).to(device)
+    operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers
     solver = solver_of(host, recipe, operator)
     likelihood = physics.likelihood(acquisition, operator)
     return Posed(acquisition, physics, operator, likelihood, solver, Noise(recipe.seed, identity))

@@ -19,6 +19,7 @@ from medldm.data.provenance import RESEARCH_ONLY
 _PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
 _CT_WINDOW = (-200.0, 1600.0)
+_COLUMN_INCHES = 3.1
 Image = NDArray[np.float32]
 
 
@@ -45,9 +46,11 @@ def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | No
     stacks = [canonical(volume) for _, volume in columns]
     stacks.append(canonical(Volume(torch.from_numpy(error), image.grid)))
 
-    figure = Figure(figsize=(3.1 * len(titles), 8.6), dpi=110, facecolor="black", layout="constrained")
+    heights = [_COLUMN_INCHES * max(_height_over_width(*stacks[0], plane), 0.12) for plane in _PLANES]
+    size = (_COLUMN_INCHES * len(titles), sum(heights) + 1.0)
+    figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(3, len(titles), squeeze=False)
+    grid = figure.subplots(3, len(titles), squeeze=False, height_ratios=heights)
     for row, plane in enumerate(_PLANES):
         for column, (data, spacing) in enumerate(stacks):
             axes = grid[row][column]
@@ -114,16 +117,25 @@ def _canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], list[bool]]:
     return (order[0], order[1], order[2]), flips
 
 
+def _cut(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[Image, float]:
+    """The middle slice of a plane, rows from top to bottom, and the height of its pixels over their width."""
+    z, y, x = data.shape
+    if plane == "axial":
+        return data[z // 2], spacing[1] / spacing[2]
+    if plane == "coronal":
+        return data[::-1, y // 2], spacing[0] / spacing[2]
+    return data[::-1, :, x // 2], spacing[0] / spacing[1]
+
+
+def _height_over_width(data: Image, spacing: tuple[float, float, float], plane: str) -> float:
+    picture, aspect = _cut(data, spacing, plane)
+    return picture.shape[0] * aspect / picture.shape[1]
+
+
 def _show(
     axes: Axes, data: Image, spacing: tuple[float, float, float], plane: str, limits: tuple[float, float], cmap: str
 ) -> None:
-    z, y, x = data.shape
-    if plane == "axial":
-        picture, aspect = data[z // 2], spacing[1] / spacing[2]
-    elif plane == "coronal":
-        picture, aspect = data[::-1, y // 2], spacing[0] / spacing[2]
-    else:
-        picture, aspect = data[::-1, :, x // 2], spacing[0] / spacing[1]
+    picture, aspect = _cut(data, spacing, plane)
     axes.imshow(picture, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=aspect, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
