@@ -46,7 +46,7 @@ def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | No
     stacks = [canonical(volume) for _, volume in columns]
     stacks.append(canonical(Volume(torch.from_numpy(error), image.grid)))
 
-    heights = [_COLUMN_INCHES * max(_height_over_width(*stacks[0], plane), 0.12) for plane in _PLANES]
+    heights = [_COLUMN_INCHES * max(_height_over_width(*stacks[0], plane), 0.2) for plane in _PLANES]
     size = (_COLUMN_INCHES * len(titles), sum(heights) + 1.0)
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
@@ -129,7 +129,7 @@ def _cut(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[
 
 def _height_over_width(data: Image, spacing: tuple[float, float, float], plane: str) -> float:
     picture, aspect = _cut(data, spacing, plane)
-    return picture.shape[0] * aspect / picture.shape[1]
+    return float(picture.shape[0] * aspect / picture.shape[1])
 
 
 def _show(

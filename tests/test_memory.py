@@ -1,0 +1,51 @@
+"""Memory: what is planned, what is parsed, what is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medldm.data import Grid
+from medldm.errors import UsageError
+from medldm.host import load_host
+from medldm.pipeline.memory import available_bytes, in_words, parse_bytes, plan_memory
+from medldm.pipeline.peak_memory import PeakMemory
+from medldm.pipeline.recipe import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("8G", 8 * 2**30), ("500M", 500 * 2**20), ("1.5 GiB", 3 * 2**29), ("64kb", 2**16), ("123", 123)]
+)
+def test_amounts_are_read(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "8X", "0", "eight"])
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="E-RUN-10"):
+        parse_bytes(text)
+
+
+def test_amounts_are_said() -> None:
+    assert in_words(3 * 2**30) == "3.0 GiB"
+    assert in_words(5 * 2**20) == "5 MiB"
+
+
+@pytest.mark.parametrize("name", ["mri-4x", "ct-60-views", "ct-low-dose"])
+def test_plans_grow_with_the_volume(name: str) -> None:
+    host, recipe = load_host(), load_recipe(name)
+    small = plan_memory(host, recipe, Grid.isotropic((4, 128, 128)), is_complex=False)
+    large = plan_memory(host, recipe, Grid.isotropic((64, 256, 256)), is_complex=False)
+    assert 0 < small.physics < large.physics
+    assert large.total == sum(value for key, value in large.as_dict().items() if key != "total")
+
+
+def test_peak_memory_sees_what_was_held() -> None:
+    with PeakMemory() as memory:
+        held = np.ones(2**25)  # 256 MiB, touched
+        del held
+    if memory.bytes and not torch.cuda.is_available():
+        assert memory.bytes > 2**28
+    available = available_bytes()
+    assert available is None or available > 2**20

@@ -1,0 +1,60 @@
+"""The preview picture: every axis on its patient axis, whatever the order of storage."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from medldm.data import Grid, Volume
+from medldm.pipeline.preview import canonical, save_preview, window
+
+RECORD = {
+    "simulated": True,
+    "recipe": {"name": "mri-4x", "solver": {"name": "tv"}},
+    "metrics": {"baseline": {"psnr": 20.0}, "reconstruction": {"psnr": 30.0}},
+}
+
+
+def _every_orientation() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    return [
+        (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
+    ]
+
+
+@pytest.mark.parametrize(("order", "signs"), _every_orientation())
+def test_axes_are_turned_to_the_patient(order: tuple[int, ...], signs: tuple[int, ...]) -> None:
+    upright = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(2, 3, 4)
+    spacing = (5.0, 2.0, 1.0)
+    flips = [axis for axis, sign in enumerate(signs) if sign < 0]
+    stored = upright.permute(order).flip(flips)
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (upright_axis, sign) in enumerate(zip(order, signs, strict=True)):
+        affine[2 - upright_axis, axis] = sign * spacing[upright_axis]  # z, y, x of the patient are rows 2, 1, 0
+    picture, steps = canonical(Volume(stored.contiguous(), Grid(tuple(stored.shape), affine)))
+    assert np.array_equal(picture, upright.numpy())
+    assert steps == spacing
+
+
+def test_the_window_is_fixed_for_ct_and_robust_for_mr() -> None:
+    grid = Grid.isotropic((2, 30, 40))
+    ct = Volume(torch.zeros(2, 30, 40), grid, "HU", "CT")
+    assert window(ct) == (-1000, 600)
+    assert window(Volume(ct.data, grid, "HU", "CT", display=(40, 400))) == (-160, 240)
+    mr = torch.full((2, 30, 40), 10.0)
+    mr[0, 0, 0] = 1e6
+    assert window(Volume(mr, grid)) == pytest.approx((0, 10))
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_the_picture_is_drawn_even_of_one_slice_of_nothing(tmp_path: Path, with_truth: bool) -> None:
+    volume = Volume(torch.zeros(1, 12, 9), Grid.isotropic((1, 12, 9), (3, 1, 1)), "arbitrary", "MR")
+    path = save_preview(tmp_path / "p.png", volume, volume, volume if with_truth else None, RECORD)
+    pixels = imread(path)
+    assert pixels.ndim == 3
+    assert pixels[..., :3].max() > 0.5  # titles and letters, not an empty sheet
