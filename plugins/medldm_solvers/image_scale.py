@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,23 @@ def image_scale(likelihood: Likelihood, start: Tensor) -> Tensor:
     scale = torch.where(scale > 0, scale, values.amax(1))
     scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, torch.ones_like(scale))
     return scale.reshape(-1, *(1,) * (start.ndim - 1))
+
+
+def unstated_noise(likelihood: Likelihood, start: Tensor, source: Literal["stated", "start"]) -> Tensor:
+    """Factor of the noise variance that the likelihood does not know of: one, or ``chi`` of the start image.
+
+    Coil maps from few calibration lines leave a misfit far above the noise. A penalty weighed against the stated noise
+    alone would then serve to fit the error of the maps. The misfit of a start image that is the best fit of the data
+    without a prior (``cg-sense``) measures both together.
+
+    Args:
+        likelihood: whose ``chi`` is asked for ``start``.
+        start: ``(sample, z, y, x)``.
+        source: ``stated`` trusts the likelihood.
+
+    Returns:
+        ``(sample, 1, 1, 1)`` or a scalar, at least one.
+    """
+    if source == "stated":
+        return torch.ones((), device=start.device)
+    return likelihood.chi(start).clamp(min=1).reshape(-1, *(1,) * (start.ndim - 1))

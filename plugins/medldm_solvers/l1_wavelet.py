@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
 from medldm.operators import Diagonal
-from medldm_solvers.image_scale import image_scale
+from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.operator_size import spectral_norm
 from medldm_solvers.wavelet import WaveletTransform
@@ -32,6 +32,8 @@ class L1Wavelet:
         levels: of decomposition.
         shifts: shift the wavelet grid at random in every iteration (cycle spinning, Coifman and Donoho 1995), which
             removes the blocks of a fixed grid.
+        trust: the noise that is stated, or where it is larger the misfit of the start image, which must then be the
+            best fit without a prior; multiplies ``lam`` by its chi.
     """
 
     lam: Annotated[float, Field(ge=0)] = 1.0
@@ -39,6 +41,7 @@ class L1Wavelet:
     moments: Annotated[int, Field(ge=1, le=8)] = 2
     levels: Annotated[int, Field(ge=1)] = 4
     shifts: bool = True
+    trust: Literal["stated", "start"] = "stated"
 
     def solve(
         self,
@@ -51,7 +54,7 @@ class L1Wavelet:
         """Yield a step per iteration; the state is ``x_k, y_k+1, t_k+1`` and the step size. ``prior`` is not used."""
         data = quadratic(likelihood)
         A, psi = data.operator, WaveletTransform(data.operator.domain, self.moments, self.levels)
-        lam = self.lam / image_scale(data, start)
+        lam = self.lam / image_scale(data, start) * unstated_noise(data, start, self.trust)
         ny, nx = psi.coarsest
 
         if state:

@@ -13,7 +13,7 @@ from torch import Tensor
 from medldm.errors import ComponentMissing, UsageError
 from medldm.inference import DiffusionPrior, HasMeasurementProx, Likelihood, Noise, Step
 from medldm_solvers.gradient_field import GradientField, difference_steps
-from medldm_solvers.image_scale import image_scale
+from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.operator_size import absolute_sums, mean_gain
 
 
@@ -32,6 +32,8 @@ class TotalVariation:
         dims: differences within slices, or along z as well.
         spacing: of voxels along z, y, x in mm; None takes square pixels, and is refused for ``3d``.
         nonnegative: keep a real image from becoming negative.
+        trust: the noise that is stated, or where it is larger the misfit of the start image, which must then be the
+            best fit without a prior; multiplies ``lam`` by its chi.
         ratio: of primal to dual steps, in units of the image's scale over ``lam``.
         balance: of the steps of the data term over those of the gradient, for a white-noise image.
     """
@@ -41,6 +43,7 @@ class TotalVariation:
     dims: Literal["2d", "3d"] = "2d"
     spacing: tuple[float, float, float] | None = None
     nonnegative: bool = False
+    trust: Literal["stated", "start"] = "stated"
     ratio: Annotated[float, Field(gt=0)] = 1.0
     balance: Annotated[float, Field(gt=0)] = 0.25
 
@@ -70,7 +73,7 @@ class TotalVariation:
             )
         D = GradientField(difference_steps(self.dims, self.spacing))
         scale = image_scale(likelihood, start)
-        lam = self.lam / scale
+        lam = self.lam / scale * unstated_noise(likelihood, start, self.trust)
         r = self.ratio * scale / lam
 
         # Lemma 2 with alpha = 1: Sigma = 1 / row sums, T = 1 / column sums of K = [A; D]. The rows of A are scaled by

@@ -12,6 +12,7 @@ from medldm.inference import Gaussian, Noise, TransmissionPoisson, WeightedGauss
 from medldm.operators import Diagonal, FiniteDifference, Identity, LinearOperator, Space
 from medldm_solvers.examples import positive_image, rays
 from medldm_solvers.gradient_field import GradientField, difference_steps
+from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.operator_size import absolute_sums, mean_gain
 from medldm_solvers.tv import TotalVariation
 
@@ -189,3 +190,15 @@ def test_a_likelihood_that_does_not_separate_is_refused():
 
     with pytest.raises(ComponentMissing, match="E-SOL-04"):
         next(TotalVariation().solve(Other(), None, space(1, 3, 4).zeros(1), NOISE))
+
+
+@pytest.mark.parametrize("make", [TotalVariation, L1Wavelet])
+def test_the_misfit_of_the_start_counts_as_noise_when_it_is_trusted(make):
+    shape, std, lam = (1, 4, 8), 0.5, 0.7
+    y = step(shape, -1, 1.0, 3.0)
+    likelihood = Gaussian(Identity(space(*shape)), y[0], std)
+    start = y + 1.5  # chi = (1.5 / 0.5)^2
+    trusting = solve(make(lam=lam, iterations=60, trust="start"), likelihood, start)
+    torch.testing.assert_close(trusting, solve(make(lam=9 * lam, iterations=60), likelihood, start))
+    exact = solve(make(lam=lam, iterations=60, trust="start"), likelihood, y)
+    torch.testing.assert_close(exact, solve(make(lam=lam, iterations=60), likelihood, y))
