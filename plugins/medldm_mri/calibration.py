@@ -8,12 +8,13 @@ from torch import Tensor
 
 from medldm.errors import InputRefused
 
-# Fewer lines than this show no neighbourhood of samples to learn from; more than these change the maps little.
-_LEAST, _ENOUGH = 4, 24
+# Fewer lines than this show no neighbourhood of samples to learn from. More samples than these, and more along one
+# axis than these, change the maps little: few lines are made up for by their length.
+_LEAST, _SAMPLES, _LONGEST = 4, 24 * 24, 96
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
-    """The largest fully sampled block around frequency zero (index ``n // 2``), as slices of ky and kx.
+    """A large fully sampled block around frequency zero (index ``n // 2``), as slices of ky and kx.
 
     Args:
         mask: (ky, kx), not zero where sampled.
@@ -22,11 +23,11 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
         InputRefused: E-MRI-02 when there is no such block of at least 4 samples along each axis.
     """
     sampled = (mask != 0).cpu()
-    limits = [min(_ENOUGH, n) for n in sampled.shape]
-    best = (0, 0)
-    for ny, nx in product(*(range(1, limit + 1) for limit in limits)):
-        if ny * nx > best[0] * best[1] and bool(sampled[_block(sampled, ny, nx)].all()):
-            best = (ny, nx)
+    lengths = [range(1, min(_LONGEST, n) + 1) for n in sampled.shape]
+    sizes = [size for size in product(*lengths) if size[0] * size[1] <= _SAMPLES]
+    # As wide as the calibration lines allow, then as long as is of use.
+    sizes.sort(key=lambda size: (min(size), size[0] * size[1]), reverse=True)
+    best = next((size for size in sizes if bool(sampled[_block(sampled, *size)].all())), (0, 0))
     if any(n < min(_LEAST, size) for n, size in zip(best, sampled.shape, strict=True)):
         raise InputRefused(
             "E-MRI-02",

@@ -33,10 +33,13 @@ class Espirit:
         kernel: size k of the neighbourhood in samples; less along an axis with fewer than 2 (k - 1) calibration lines.
         threshold: singular values of the calibration matrix below this fraction of the largest are noise.
         crop: maps are zero where the eigenvalue is below it: there no signal was seen.
+
+    A lower threshold keeps maps further out into the air; a higher one with few calibration lines loses maps inside the
+    object, which no solver can make good.
     """
 
     kernel: int = 6
-    threshold: float = 0.02
+    threshold: float = 0.01
     crop: float = 0.8
 
     def maps(self, calibration: Tensor, shape: tuple[int, int]) -> Tensor:
