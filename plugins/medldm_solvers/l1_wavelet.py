@@ -36,7 +36,7 @@ class L1Wavelet:
             best fit without a prior; multiplies ``lam`` by its chi.
     """
 
-    lam: Annotated[float, Field(ge=0)] = 1.0
+    lam: Annotated[float, Field(ge=0)] = 20.0
     iterations: Annotated[int, Field(ge=1)] = 100
     moments: Annotated[int, Field(ge=1, le=8)] = 2
     levels: Annotated[int, Field(ge=1)] = 4

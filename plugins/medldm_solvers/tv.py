@@ -38,7 +38,7 @@ class TotalVariation:
         balance: of the steps of the data term over those of the gradient, for a white-noise image.
     """
 
-    lam: Annotated[float, Field(gt=0)] = 20.0
+    lam: Annotated[float, Field(gt=0)] = 5.0
     iterations: Annotated[int, Field(ge=1)] = 200
     dims: Literal["2d", "3d"] = "2d"
     spacing: tuple[float, float, float] | None = None
