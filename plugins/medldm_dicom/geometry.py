@@ -154,11 +154,13 @@ def _measure(shelves: list[list[Frame]], distances: Vector, directions: Vector, 
     doubled = [shelf for shelf in shelves if len(shelf) > 1]
     if doubled:
         a, b = doubled[0][:2]
+        # Copies often have one name in two folders; then the folders tell them apart.
+        names = [f.label if a.label != b.label else f"{f.file.parent.name}/{f.label}" for f in (a, b)]
         problems.append(
             remark(
                 "E-GEO-05",
                 "warning",
-                f"{len(doubled)} places hold more than one image, the first {a.label!r} and {b.label!r}; "
+                f"{len(doubled)} places hold more than one image, the first {names[0]!r} and {names[1]!r}; "
                 "copies with equal pixels are dropped, others refused.",
             )
         )
