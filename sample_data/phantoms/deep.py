@@ -24,7 +24,7 @@ def lateral_ventricles(at: Points, head: Head) -> Field:
     body = tube(
         Points(half.x * np.float32(0.6), half.y, half.z),
         [(8.5, 31, 5), (5, 17, 11), (4.5, -5, 18.5), (8, -25, 18), (13, -38, 11), (16.5, -48, 8), (15, -66, 6)],
-        [calibre * r for r in (1.4, 4.0, 3.6, 3.8, 4.8, 3.6, 1.0)],
+        [calibre * r for r in (1.4, 4.4, 4.2, 4.2, 5.0, 3.8, 1.0)],
         3,
     )
     horn = tube(
@@ -33,7 +33,7 @@ def lateral_ventricles(at: Points, head: Head) -> Field:
         [calibre * r for r in (4.2, 2.6, 1.7, 1.3)],
         3,
     )
-    return np.maximum(smooth_min(body, horn, 2), 0.8 - half.x)
+    return np.maximum(smooth_min(body, horn, 2), 0.5 - half.x)
 
 
 def third_ventricle(at: Points, head: Head) -> Field:

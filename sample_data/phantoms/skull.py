@@ -12,7 +12,8 @@ from phantoms.fields import Field, Points, ellipsoid, smooth_max, smooth_min, tu
 def intracranial(at: Points) -> Field:
     """Signed distance to the inner table of the skull, 2 to 3 mm outside the brain."""
     vault = ellipsoid(at, (0.0, -17.0, 18.5), (69.8, 88.8, 60.8))
-    vault = smooth_max(vault, -(at.z + 10), 8)
+    behind = np.clip((-35 - at.y) / np.float32(25), 0, 1)
+    vault = smooth_max(vault, -(at.z + 10 + 18 * behind), 8)
     fossae = smooth_min(cerebrum(at) - 1.2, smooth_min(cerebellum_hull(at) - 1, brain_stem(at) - 5, 12), 8)
     cistern = ellipsoid(at, (0.0, -6.0, -17.0), (17.0, 17.0, 9.0))
     return smooth_min(smooth_min(vault, fossae, 3), cistern, 4)

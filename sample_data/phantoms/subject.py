@@ -56,14 +56,14 @@ class Head:
     def anatomical(self, scanner: Points) -> Points:
         """Positions in the average head (mm, right, anterior, superior of the anterior commissure) of scanner positions.
 
-        A smooth displacement of 2 mm makes the two sides of a head differ and each head differ from the average.
+        A smooth displacement of about 1.3 mm makes the two sides of a head differ and each head differ from the average.
         """
         points = Points(
             *(c / np.float32(s) for c, s in zip((scanner.x, scanner.y, scanner.z), self.scale, strict=True))
         )
         g = stream(self.seed, "displacement")
         waves = [Waves.draw(g, 110, spread=0.4, count=10) for _ in range(3)]
-        dx, dy, dz = (w(points) * np.float32(2.0) for w in waves)
+        dx, dy, dz = (w(points) * np.float32(1.3) for w in waves)
         return points.moved(dx, dy, dz)
 
 
