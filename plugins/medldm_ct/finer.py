@@ -15,6 +15,8 @@ from medldm_ct.symmetry import find_symmetry
 _ENTRIES = 1 << 25
 _NUMBERS = 1 << 26
 _COLUMNS = 64
+# Measured over counted: memory that the allocator holds for each thread.
+_ALLOCATOR = 1.3
 
 
 def finer_projections(attenuation: Tensor, geometry: Geometry, plane: ImagePlane, factor: int) -> Tensor:
@@ -44,6 +46,8 @@ def finer_projections(attenuation: Tensor, geometry: Geometry, plane: ImagePlane
                 x = x.index_select(0, fine_geometry.turn).view(fine.size, -1)
             y = product(x).view(len(views), kept.bins * images, -1)
             measured[start : start + width, views.start : views.stop] = y.permute(2, 0, 1)
+            del x, y
+        del product
     measured = measured.flatten(1)
     if fine_geometry:
         measured = measured.index_select(1, fine_geometry.view)
@@ -53,9 +57,11 @@ def finer_projections(attenuation: Tensor, geometry: Geometry, plane: ImagePlane
 def projection_bytes(geometry: Geometry, plane: ImagePlane, factor: int) -> int:
     """Peak working memory of :func:`finer_projections` in bytes, besides volume and result; nothing is built."""
     fine = plane.finer(factor)
-    matrix = min(_ENTRIES + matrix_entries(geometry, fine) // geometry.views, matrix_entries(geometry, fine))
-    columns = fine.size * max(_COLUMNS, 8)
-    return 12 * matrix + 2 * 4 * min(columns, max(_NUMBERS, 8 * fine.size))
+    entries = matrix_entries(geometry, fine)
+    matrix = min(_ENTRIES + entries // geometry.views, entries)
+    # The slices three times: interpolated, as columns, and turned. Up to eight turned images are made at least.
+    columns = max(min(_COLUMNS * fine.size, _NUMBERS), 8 * fine.size)
+    return int(_ALLOCATOR * max(12 * matrix, 8 * matrix + 3 * 4 * columns))
 
 
 def _slices_at_once(fine: ImagePlane, images: int) -> int:

@@ -166,7 +166,8 @@ class ComputedTomography(ABC):
         # Filtered back-projection of a fan keeps values of its own, half of the matrix; so does building it. That of a
         # displaced detector has a matrix of its own.
         start = matrix * 2 if self.weights == "displaced" else matrix // 2
-        reconstructing = matrix + start + 5 * measurement
+        # The filter pads the bins to twice their number and more, in real and complex copies.
+        reconstructing = matrix + start + 12 * measurement
         return max(reconstructing, 4 * measurement + projection_bytes(geometry, plane, self.oversample))
 
     def _angles(self) -> tuple[float, ...]:
