@@ -82,6 +82,7 @@ class TotalVariation:
         gain = mean_gain(A, noise, start, rows, columns)
         g = self.balance * D.column_sum / (columns.mean() * gain**0.5)
         sigma_a, sigma_d = g / (r * rows), 1 / (r * D.row_sum)
+        inverse = 1 / sigma_a
         tau = r / (g * columns + D.column_sum)
 
         if state:
@@ -99,7 +100,7 @@ class TotalVariation:
             x_bar = torch.sub(2 * x_new, x, out=descent)
             # y_k+1 = (I + Sigma dF*)^-1 (y_k + Sigma K (2 x_k+1 - x_k)); the data part by Moreau's identity
             p = A(x_bar).mul_(sigma_a).add_(p)
-            p = p - sigma_a * likelihood.measurement_prox(p / sigma_a, 1 / sigma_a)
+            p = p - sigma_a * likelihood.measurement_prox(p * inverse, inverse)
             q = D.project(D.ascend(q, x_bar, sigma_d / lam))
             x = x_new
             yield Step(k, self.iterations, None, x, x, {"x": x, "p": p, "q": q, "index": torch.tensor(k)})
