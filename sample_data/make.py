@@ -10,7 +10,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-
 from phantoms.brain import brain
 from phantoms.chest import TISSUES as CT_TISSUES
 from phantoms.chest import chest

@@ -46,25 +46,28 @@ def grow(
     """
     total = len(targets)
     segments: list[Segment] = []
-    open_branches = [(np.asarray(root, np.float64), np.asarray(targets, np.float64))]
-    while open_branches:
-        start, points = open_branches.pop()
-        thickness = radius * (len(points) / total) ** exponent
-        if thickness < smallest:
-            continue
-        middle = points.mean(axis=0)
-        reach = 0.45 if len(points) > 1 else 1.0
-        end = start + reach * (middle - start)
-        if len(points) < total and not bool(inside(end[None])[0]):
-            end = start + 0.85 * (middle - start)
-        segments.append(Segment(_triple(start), _triple(end), thickness, len(points)))
-        if len(points) == 1:
-            continue
-        _, _, axes = np.linalg.svd(points - middle, full_matrices=False)
-        order = np.argsort((points - middle) @ axes[0], kind="stable")
-        half = len(points) // 2
-        open_branches.append((end, points[order[:half]]))
-        open_branches.append((end, points[order[half:]]))
+    generation = [(np.asarray(root, np.float64), np.asarray(targets, np.float64))]
+    while generation:
+        generation = [(start, fed) for start, fed in generation if radius * (len(fed) / total) ** exponent >= smallest]
+        if not generation:
+            break
+        starts = np.stack([start for start, _ in generation])
+        middles = np.stack([fed.mean(axis=0) for _, fed in generation])
+        counts = np.array([len(fed) for _, fed in generation])
+        ends = starts + np.where(counts == 1, 1.0, 0.45)[:, None] * (middles - starts)
+        # All forks of a generation are tested at once: the outline of an organ is costly to evaluate point by point.
+        lost = ~inside(ends) & (counts > 1) & (counts < total)
+        ends[lost] = (starts + 0.85 * (middles - starts))[lost]
+        following = []
+        for start, middle, end, (_, fed) in zip(starts, middles, ends, generation, strict=True):
+            thickness = radius * (len(fed) / total) ** exponent
+            segments.append(Segment(_triple(start), _triple(end), thickness, len(fed)))
+            if len(fed) > 1:
+                _, _, axes = np.linalg.svd(fed - middle, full_matrices=False)
+                order = np.argsort((fed - middle) @ axes[0], kind="stable")
+                half = len(fed) // 2
+                following += [(end, fed[order[:half]]), (end, fed[order[half:]])]
+        generation = following
     return segments
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantoms import thorax
-from phantoms.airways import Segment, grow
-from phantoms.fields import Field, Points, Triple, Waves, ellipsoid, occupancy, smooth_max, smooth_min, stream, texture
-from phantoms.subject import scan_affine, voxel_centres
+from phantoms.airways import grow
+from phantoms.fields import Field, Points, Triple, Waves, ellipsoid, smooth_max, smooth_min, stream, texture
+from phantoms.lungs import lungs, paint_branch, paint_lungs, paint_trees
+from phantoms.subject import Torso, scan_affine, voxel_centres
 from phantoms.tissue_maps import Canvas
 
 # HU of each tissue in the venous phase of a contrast-enhanced scan, and its grain (standard deviation, HU).
@@ -64,31 +65,6 @@ class Chest:
     volumes_ml: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Person:
-    seed: int
-    scale: Triple
-    build: float
-    waves: tuple[Waves, Waves, Waves]
-
-    @classmethod
-    def draw(cls, seed: int) -> _Person:
-        g = stream(seed, "chest")
-        width, depth, height = g.normal(1, (0.03, 0.03, 0.03))
-        waves = (Waves.draw(g, 190, count=10), Waves.draw(g, 190, count=10), Waves.draw(g, 190, count=10))
-        return cls(seed, (float(width), float(depth), float(height)), float(g.uniform(9, 20)), waves)
-
-    def anatomical(self, scanner: Points) -> Points:
-        """Positions in the average chest of positions in the scanner."""
-        p = Points(*(c / np.float32(s) for c, s in zip((scanner.x, scanner.y, scanner.z), self.scale, strict=True)))
-        return p.moved(*(w(p) * np.float32(2.0) for w in self.waves))
-
-    def lungs(self, at: Points) -> Field:
-        """Signed distance to both lungs."""
-        free = smooth_max(thorax.cage(at) + 2, -thorax.mediastinum(at), 8)
-        return smooth_max(free, -thorax.diaphragm(at), 5)
-
-
 def chest(
     seed: int,
     shape: tuple[int, int, int] = (36, 192, 240),
@@ -106,7 +82,7 @@ def chest(
         centre: of the field of view, mm left, posterior and superior of a point behind the sternum.
         nodules: number of nodules in the lungs; the last of three or more is of ground glass.
     """
-    person = _Person.draw(seed)
+    person = Torso.draw(seed)
     slices = max(1, math.ceil(spacing[0] / 2.2))
     affine = scan_affine(shape, spacing, np.eye(3), centre)
     scanner = voxel_centres(shape, affine, slices)
@@ -126,8 +102,8 @@ def chest(
     _wall(canvas, at, inner, person)
     _abdomen(canvas, at, inner, person)
     _mediastinum(canvas, at, inner)
-    _lungs(canvas, at, person)
-    _trees(canvas, at, person)
+    paint_lungs(canvas, at)
+    paint_trees(canvas, at, person)
     _skeleton(canvas, at, inner, person)
     found = _place_nodules(person, scanner, nodules)
     for nodule in found:
@@ -141,7 +117,7 @@ def chest(
 
 
 def _hounsfield(
-    fractions: Field, person: _Person, shape: tuple[int, int, int], spacing: Triple, affine: NDArray[np.float64]
+    fractions: Field, person: Torso, shape: tuple[int, int, int], spacing: Triple, affine: NDArray[np.float64]
 ) -> Field:
     """Mix the tissues' HU, each with its grain; the lung is denser towards the back, where it hangs."""
     g = stream(person.seed, "grain")
@@ -156,7 +132,7 @@ def _hounsfield(
     return np.asarray(hu, np.float32)
 
 
-def _wall(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None:
+def _wall(canvas: Canvas, at: Points, inner: Field, person: Torso) -> None:
     """Skin, subcutaneous fat and the muscles outside and between the ribs."""
     skin = thorax.body(at, person.build)
     half = at.mirrored()
@@ -178,7 +154,7 @@ def _wall(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None:
     canvas.paint(inner - 1, "fat")
 
 
-def _abdomen(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None:
+def _abdomen(canvas: Canvas, at: Points, inner: Field, person: Torso) -> None:
     """Diaphragm, liver with its veins, spleen, stomach and the fat between them."""
     height = thorax.diaphragm(at)
     below = smooth_max(height + 3, inner + 4, 4)
@@ -189,7 +165,7 @@ def _abdomen(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None:
     g = stream(person.seed, "liver")
     roots = g.uniform((-115, -60, -110), (10, 60, -60), (60, 3))
     for piece in grow(roots, (-24.0, 16.0, -62.0), 5.5, smallest=1.0, inside=lambda p: np.ones(len(p), bool)):
-        _paint_segment(canvas, at, piece, "venous blood", np.clip(-liver - 1, 0, 1))
+        paint_branch(canvas, at, piece, "venous blood", np.clip(-liver - 1, 0, 1))
     canvas.paint(smooth_max(below + 2, ellipsoid(at, (92.0, 44.0, -95.0), (32.0, 40.0, 46.0)), 4), "spleen")
     stomach = smooth_max(below + 2, ellipsoid(at, (56.0, -18.0, -98.0), (44.0, 42.0, 44.0)), 4)
     canvas.paint(stomach, "muscle")
@@ -214,77 +190,7 @@ def _mediastinum(canvas: Canvas, at: Points, inner: Field) -> None:
     canvas.paint(thorax.windpipe(at), "air")
 
 
-def _lungs(canvas: Canvas, at: Points, person: _Person) -> None:
-    """Aerated lung and the fissures between the lobes."""
-    lungs = person.lungs(at)
-    canvas.paint(lungs, "lung")
-    oblique = (at.z - np.float32(0.95) * (at.y - 4) - 0.002 * (at.x.astype(np.float32)) ** 2 + 12) * np.float32(0.72)
-    canvas.paint(np.maximum(np.abs(oblique) - np.float32(0.5), lungs), "muscle", 0.3)
-    horizontal = np.maximum(np.abs(at.z - 6 - 0.08 * at.x) - np.float32(0.5), np.maximum(-oblique, at.x))
-    canvas.paint(np.maximum(horizontal, lungs), "muscle", 0.3)
-
-
-def _trees(canvas: Canvas, at: Points, person: _Person) -> None:
-    """Arteries, veins and bronchi of both lungs."""
-
-    def lungs_at(points: NDArray[np.float64]) -> Field:
-        x, y, z = np.ascontiguousarray(points.T, np.float32)
-        return person.lungs(Points(x, y, z))
-
-    lungs = person.lungs(at)
-    within = np.clip(0.5 - lungs, 0, 1)
-    for side in (-1, 1):
-        g = stream(person.seed, f"trees {side}")
-        candidates = g.uniform((20, -95, -75), (135, 95, 120), (9000, 3)) * (side, 1, 1)
-        candidates = candidates[lungs_at(candidates) < -2]
-        # (tissue, end points, hilum, radius of the stem, smallest branch) of each tree, mm.
-        for tissue, count, root, radius, smallest in (
-            ("arterial blood", 900, (side * 46.0, 12.0, 18.0), 6.6, 0.5),
-            ("venous blood", 650, (side * 47.0, 12.0, 2.0), 5.6, 0.5),
-            ("air", 130, (side * 44.0, 23.0, 13.0), 4.4, 0.9),
-        ):
-            ends = candidates[g.permutation(len(candidates))[:count]]
-            tree = grow(ends, root, radius, smallest=smallest, inside=lambda p: lungs_at(p) < 0)
-            for piece in tree:
-                if tissue == "air":
-                    wall = Segment(piece.start, piece.end, piece.radius * 1.25 + 0.5, piece.feeds)
-                    _paint_segment(canvas, at, wall, "muscle", within)
-            for piece in tree:
-                _paint_segment(canvas, at, piece, tissue, within)
-
-
-def _paint_segment(canvas: Canvas, at: Points, piece: Segment, tissue: str, within: Field) -> None:
-    """Paint one branch, looking only at the voxels near it."""
-    margin = piece.radius + canvas.width
-    low, high = np.minimum(piece.start, piece.end) - margin, np.maximum(piece.start, piece.end) + margin
-    # The displacement of the anatomy is small and smooth: lines through the middle of the grid bound the box.
-    box = []
-    k, j, i = (n // 2 for n in at.x.shape)
-    for line, a, b in (
-        (at.z[:, j, i], low[2], high[2]),
-        (at.y[k, :, i], low[1], high[1]),
-        (at.x[k, j], low[0], high[0]),
-    ):
-        hits = np.flatnonzero((line > a - 6) & (line < b + 6))
-        if hits.size == 0:
-            return
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    part = tuple(box)
-    start = np.asarray(piece.start, np.float32)
-    axis = np.asarray(piece.end, np.float32) - start
-    px, py, pz = at.x[part] - start[0], at.y[part] - start[1], at.z[part] - start[2]
-    along = np.clip((px * axis[0] + py * axis[1] + pz * axis[2]) / max(float(axis @ axis), 1e-6), 0, 1)
-    gap = np.sqrt((px - along * axis[0]) ** 2 + (py - along * axis[1]) ** 2 + (pz - along * axis[2]) ** 2)
-    # A branch thinner than a voxel fills the part that its cross-section takes, not that of a plane boundary.
-    width = canvas.width
-    thin = min(1.0, math.pi * piece.radius**2 / width**2) / min(1.0, 0.5 + piece.radius / width)
-    cover = occupancy(gap - np.float32(piece.radius), width) * np.float32(thin) * within[part]
-    target = canvas.fractions[(slice(None), *part)]
-    target *= 1 - cover
-    target[canvas.names.index(tissue)] += cover
-
-
-def _skeleton(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None:
+def _skeleton(canvas: Canvas, at: Points, inner: Field, person: Torso) -> None:
     """Ribs, sternum, spine and scapulae: cortical shells around marrow."""
     spine = thorax.spine(at)
     canvas.paint(thorax.costal_cartilage(at, inner), "cartilage")
@@ -305,21 +211,21 @@ def _skeleton(canvas: Canvas, at: Points, inner: Field, person: _Person) -> None
     canvas.paint(spine["cord"], "muscle")
 
 
-def _place_nodules(person: _Person, scanner: Points, count: int) -> tuple[Nodule, ...]:
+def _place_nodules(person: Torso, scanner: Points, count: int) -> tuple[Nodule, ...]:
     """Draw nodules that lie wholly inside the lungs and the field of view, apart from one another."""
     g = stream(person.seed, "nodules")
     low = np.array([float(c.min()) for c in (scanner.x, scanner.y, scanner.z)]) + 12
     high = np.array([float(c.max()) for c in (scanner.x, scanner.y, scanner.z)]) - 12
+    centres = np.round(g.uniform(low, high, (20000, 3)), 1)
+    depth = -lungs(person.anatomical(Points(*np.ascontiguousarray(centres.T, np.float32))))
     found: list[Nodule] = []
-    for _ in range(20000):
+    for centre, room in zip(centres, depth, strict=True):
         if len(found) == count:
             break
         ground_glass = count >= 3 and len(found) == count - 1
         radius = round(float(g.uniform(8, 11) if ground_glass else g.uniform(3.0, 7.5)), 1)
-        centre = np.round(g.uniform(low, high), 1)
-        spot = Points(*(np.full((1, 1, 1), c, np.float32) for c in centre))
         apart = all(np.linalg.norm(centre - n.centre) > 35 for n in found)
-        if apart and float(person.lungs(person.anatomical(spot))[0, 0, 0]) < -1.2 * radius - 3:
+        if apart and float(room) > 1.2 * radius + 3:
             tissue = "ground glass" if ground_glass else "nodule"
             found.append(Nodule((float(centre[0]), float(centre[1]), float(centre[2])), radius, tissue))
     return tuple(found)

@@ -34,7 +34,7 @@ def arch(at: Points) -> Field:
     u, v = (at.y - y) / ry, (at.z - z) / rz
     radius = np.sqrt(u**2 + v**2)
     sagittal = radius * (radius - 1) / (np.sqrt((u / ry) ** 2 + (v / rz) ** 2) + np.float32(1e-6))
-    return sagittal + np.float32(0.018) * np.minimum(np.abs(at.x), 30) ** 2
+    return np.asarray(sagittal + np.float32(0.018) * np.minimum(np.abs(at.x), 30) ** 2)
 
 
 def cerebrum(at: Points) -> Field:
@@ -123,8 +123,8 @@ def cerebellum_hull(at: Points) -> Field:
 def cerebellar_depth(at: Points, head: Head) -> Field:
     """Depth (mm, positive inside) below the surface of the cerebellar folia.
 
-    The folia are leaves of 3.4 mm that radiate from the roof of the fourth ventricle; every fourth cleft goes deeper and
-    every twelfth bounds a lobule, which makes the branching of the arbor vitae.
+    The folia are leaves of about 3 mm that radiate from the roof of the fourth ventricle; every fourth cleft goes
+    deeper and every twelfth bounds a lobule, which makes the branching of the arbor vitae.
     """
     g = stream(head.seed, "cerebellum")
     bend = Waves.draw(g, 34, count=16)

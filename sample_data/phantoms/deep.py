@@ -88,7 +88,7 @@ def claustrum(at: Points) -> Field:
     """Signed distance to the claustrum, a thin sheet between putamen and insula."""
     half = at.mirrored()
     sheet = np.abs(half.x - (np.float32(33.0) - np.float32(0.006) * (half.y + 2) ** 2)) - np.float32(0.6)
-    return np.maximum(sheet, np.maximum(np.abs(half.y - 1) - 17, np.abs(half.z - 3) - 11))
+    return np.asarray(np.maximum(sheet, np.maximum(np.abs(half.y - 1) - 17, np.abs(half.z - 3) - 11)))
 
 
 def hippocampus(at: Points) -> Field:
@@ -126,9 +126,9 @@ def arteries(at: Points) -> Field:
     )
     anterior = tube(
         half,
-        [(11, 6, -18), (3, 14, -14), (2, 30, -6), (2, 38, 8), (2, 28, 24), (2, 8, 32)],
-        [1.0, 0.9, 0.8, 0.8, 0.7, 0.5],
+        [(11, 6, -18), (3, 14, -15), (2, 26, -11), (3, 35, -2), (2, 38, 8), (3, 34, 18), (2, 25, 26), (3, 10, 31)],
+        [0.9, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5, 0.4],
     )
     basilar = tube(at, [(0, -30, -58), (1, -16, -44), (0, -11, -30), (0, -13, -14)], [1.8, 1.7, 1.7, 1.6])
     posterior = tube(half, [(0, -13, -14), (10, -16, -13), (19, -30, -10), (16, -48, -4)], [1.4, 1.2, 1.1, 0.8])
-    return np.minimum.reduce([trunks, middle, anterior, basilar, posterior])
+    return np.asarray(np.minimum.reduce([trunks, middle, anterior, basilar, posterior]))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]  # float32: a double would cost twice the memory for nothing
 Triple = tuple[float, float, float]
 
 _CHUNK = 1 << 16  # positions evaluated at a time: the wave sums stay in the processor's cache
@@ -84,7 +85,7 @@ class Waves:
 
 def occupancy(distance: Field, width: float) -> Field:
     """Part of each voxel that lies inside a shape: exact for a plane boundary and a box of ``width`` mm."""
-    return np.clip(0.5 - distance / np.float32(width), 0, 1)
+    return np.asarray(np.clip(0.5 - distance / np.float32(width), 0, 1))
 
 
 def ellipsoid(at: Points, centre: Triple, semi_axes: Triple) -> Field:
@@ -92,7 +93,7 @@ def ellipsoid(at: Points, centre: Triple, semi_axes: Triple) -> Field:
     u = [(c - np.float32(o)) / np.float32(r) for c, o, r in zip((at.x, at.y, at.z), centre, semi_axes, strict=True)]
     scaled = np.sqrt(u[0] ** 2 + u[1] ** 2 + u[2] ** 2)
     slope = np.sqrt(sum((c / np.float32(r)) ** 2 for c, r in zip(u, semi_axes, strict=True))) + np.float32(1e-6)
-    return scaled * (scaled - 1) / slope
+    return np.asarray(scaled * (scaled - 1) / slope)
 
 
 def tube(at: Points, path: Sequence[Triple], radii: Sequence[float], blend: float = 2.0) -> Field:
@@ -113,7 +114,7 @@ def tube(at: Points, path: Sequence[Triple], radii: Sequence[float], blend: floa
 def smooth_min(a: Field, b: Field, width: float) -> Field:
     """Union of two shapes with the crease between them filled over about ``width`` mm (quadratic polynomial blend)."""
     h = np.maximum(np.float32(width) - np.abs(a - b), 0) / np.float32(width)
-    return np.minimum(a, b) - h * h * np.float32(width / 4)
+    return np.asarray(np.minimum(a, b) - h * h * np.float32(width / 4))
 
 
 def smooth_max(a: Field, b: Field, width: float) -> Field:
@@ -122,8 +123,8 @@ def smooth_max(a: Field, b: Field, width: float) -> Field:
 
 
 def bounded_sheet(distance: Field, beyond: Field) -> Field:
-    """Distance to the part of a sheet where ``beyond`` (mm past its rim) is not positive; ``distance`` is to the sheet."""
-    return np.sqrt(distance**2 + np.maximum(beyond, 0) ** 2)
+    """Distance to a bounded part of a sheet from the distance to the sheet and the distance ``beyond`` its rim (mm)."""
+    return np.asarray(np.sqrt(distance**2 + np.maximum(beyond, 0) ** 2))
 
 
 def gradient(values: Field, spacing: Sequence[float]) -> tuple[Field, Field, Field]:
@@ -144,7 +145,7 @@ def sheet_distance(values: Field, wave_number: float, spacing: Sequence[float]) 
     """
     dz, dy, dx = gradient(values, spacing)
     slope = np.sqrt(dz**2 + dy**2 + dx**2)
-    return np.arctan2(np.abs(values) * np.float32(wave_number), slope) / np.float32(wave_number)
+    return np.asarray(np.arctan2(np.abs(values) * np.float32(wave_number), slope) / np.float32(wave_number))
 
 
 def texture(generator: np.random.Generator, shape: Sequence[int], spacing: Sequence[float], length: float) -> Field:

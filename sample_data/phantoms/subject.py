@@ -54,17 +54,46 @@ class Head:
         )
 
     def anatomical(self, scanner: Points) -> Points:
-        """Positions in the average head (mm, right, anterior, superior of the anterior commissure) of scanner positions.
+        """Positions in the average head (mm right, anterior and superior of the anterior commissure).
 
-        A smooth displacement of about 1.3 mm makes the two sides of a head differ and each head differ from the average.
+        A smooth displacement of about 1.3 mm makes the two sides of a head differ and each head differ from all others.
         """
-        points = Points(
-            *(c / np.float32(s) for c, s in zip((scanner.x, scanner.y, scanner.z), self.scale, strict=True))
-        )
-        g = stream(self.seed, "displacement")
-        waves = [Waves.draw(g, 110, spread=0.4, count=10) for _ in range(3)]
-        dx, dy, dz = (w(points) * np.float32(1.3) for w in waves)
-        return points.moved(dx, dy, dz)
+        return _displaced(scanner, self.scale, stream(self.seed, "displacement"), 110, 1.3)
+
+
+@dataclass(frozen=True)
+class Torso:
+    """One person's trunk.
+
+    Attributes:
+        seed: of all that is drawn for the person.
+        scale: size along x, y, z relative to the average adult.
+        build: thickness of the fat under the skin, mm.
+    """
+
+    seed: int
+    scale: tuple[float, float, float]
+    build: float
+
+    @classmethod
+    def draw(cls, seed: int) -> Torso:
+        """The person of a seed."""
+        g = stream(seed, "torso")
+        width, depth, height = g.normal(1, (0.03, 0.03, 0.03))
+        return cls(seed, (float(width), float(depth), float(height)), float(g.uniform(9, 20)))
+
+    def anatomical(self, scanner: Points) -> Points:
+        """Positions in the average chest (mm left, posterior and superior of a point behind the sternum)."""
+        return _displaced(scanner, self.scale, stream(self.seed, "torso displacement"), 190, 2.0)
+
+
+def _displaced(
+    scanner: Points, scale: tuple[float, float, float], g: np.random.Generator, wavelength: float, amount: float
+) -> Points:
+    points = Points(*(c / np.float32(s) for c, s in zip((scanner.x, scanner.y, scanner.z), scale, strict=True)))
+    waves = [Waves.draw(g, wavelength, spread=0.4, count=10) for _ in range(3)]
+    dx, dy, dz = (w(points) * np.float32(amount) for w in waves)
+    return points.moved(dx, dy, dz)
 
 
 def rotation(pitch: float, roll: float, yaw: float) -> NDArray[np.float64]:

@@ -106,8 +106,8 @@ def scapulae(at: Points) -> Field:
 
 def diaphragm(at: Points) -> Field:
     """Height above the diaphragm, mm: negative in the abdomen. The right dome is the higher."""
-    right = -38 - 0.0052 * ((at.x + 62) ** 2) - 0.0060 * (at.y - 0) ** 2
-    left = -52 - 0.0052 * ((at.x - 64) ** 2) - 0.0060 * (at.y - 4) ** 2
+    right = -36 - 0.0042 * ((at.x + 58) ** 2) - 0.0038 * (at.y + 14) ** 2
+    left = -48 - 0.0042 * ((at.x - 62) ** 2) - 0.0038 * (at.y + 10) ** 2
     dome = -smooth_min(-right.astype(np.float32), -left.astype(np.float32), 14)
     return (at.z - dome) * np.float32(0.75)
 

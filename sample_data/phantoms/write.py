@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from phantoms.chest import Chest
 from phantoms.fields import Field
@@ -65,10 +65,10 @@ def _replace(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """A UID below 2.25 (ISO/IEC 9834-8) that depends on nothing but its parts."""
     digest = hashlib.sha256("/".join(["medldm sample data", *map(str, parts)]).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:15], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:15], 'big')}")
 
 
 def _number(value: float) -> str:
