@@ -59,9 +59,7 @@ class GradientField:
         return q
 
 
-def difference_steps(
-    dims: Literal["2d", "3d"], spacing: tuple[float, float, float] | None
-) -> tuple[tuple[int, float], ...]:
+def difference_steps(dims: Literal["2d", "3d"], spacing: tuple[float, ...] | None) -> tuple[tuple[int, float], ...]:
     """Axes to differentiate, with the factor of their differences: finest in-plane spacing over spacing.
 
     Args:
@@ -69,7 +67,7 @@ def difference_steps(
         spacing: of voxels along z, y, x in mm; None takes square pixels.
 
     Raises:
-        UsageError: E-SOL-06 for a spacing that is not positive, E-SOL-07 for ``3d`` without one.
+        UsageError: E-SOL-06 for a spacing that is not three positive numbers, E-SOL-07 for ``3d`` without one.
     """
     if spacing is None:
         if dims == "3d":
@@ -80,10 +78,10 @@ def difference_steps(
                 fix="Set spacing to the distances along z, y and x in mm, or dims to 2d.",
             )
         return ((-2, 1.0), (-1, 1.0))
-    if not min(spacing) > 0:
+    if len(spacing) != 3 or not min(spacing) > 0:
         raise UsageError(
             "E-SOL-06",
-            f"The voxel spacing {spacing} is not positive.",
+            f"The voxel spacing {spacing} is not three positive numbers.",
             why="Differences are divided by it.",
             fix="Give three positive numbers in mm, along z, y and x.",
         )

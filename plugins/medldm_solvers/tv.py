@@ -30,7 +30,8 @@ class TotalVariation:
             which the likelihood's energy carries.
         iterations: of Chambolle-Pock.
         dims: differences within slices, or along z as well.
-        spacing: of voxels along z, y, x in mm; None takes square pixels, and is refused for ``3d``.
+        spacing: of voxels along z, y, x in mm; None takes that of the operator's domain. Where that is not known either,
+            pixels are square and ``3d`` is refused.
         nonnegative: keep a real image from becoming negative.
         trust: the noise that is stated, or where it is larger the misfit of the start image, which must then be the
             best fit without a prior; multiplies ``lam`` by its chi.
@@ -71,7 +72,7 @@ class TotalVariation:
                 why="The order of real numbers does not exist for complex ones.",
                 fix="Set nonnegative to false.",
             )
-        D = GradientField(difference_steps(self.dims, self.spacing))
+        D = GradientField(difference_steps(self.dims, self.spacing or A.domain.spacing))
         scale = image_scale(likelihood, start)
         lam = self.lam / scale * unstated_noise(likelihood, start, self.trust)
         r = self.ratio * scale / lam

@@ -64,6 +64,15 @@ def test_slices_are_coupled_in_3d_only_and_less_when_they_are_thick():
         )
 
 
+def test_the_spacing_is_that_of_the_operators_domain():
+    y = step((4, 3, 5), -3, 0.0, 2.0)
+    known = Identity(Space(("z", "y", "x"), (4, 3, 5), torch.float64, spacing=(4.0, 2.0, 1.0)))
+    start = torch.ones_like(y)
+    found = solve(TotalVariation(lam=2.0, iterations=40, dims="3d"), Gaussian(known, y[0], 0.5), start)
+    given = TotalVariation(lam=2.0, iterations=40, dims="3d", spacing=(4.0, 2.0, 1.0))
+    assert torch.equal(found, solve(given, Gaussian(Identity(space(4, 3, 5)), y[0], 0.5), start))
+
+
 def test_one_slice_has_no_neighbours():
     y = step((1, 4, 6), -1, 0.0, 2.0)
     likelihood, start = Gaussian(Identity(space(1, 4, 6)), y[0], 0.5), torch.ones_like(y)
