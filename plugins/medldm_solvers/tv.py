@@ -30,8 +30,8 @@ class TotalVariation:
             which the likelihood's energy carries.
         iterations: of Chambolle-Pock.
         dims: differences within slices, or along z as well.
-        spacing: of voxels along z, y, x in mm; None takes that of the operator's domain. Where that is not known either,
-            pixels are square and ``3d`` is refused.
+        spacing: of voxels along z, y, x in mm; None takes that of the operator's domain. Where that is not known
+            either, pixels are square and ``3d`` is refused.
         nonnegative: keep a real image from becoming negative.
         trust: the noise that is stated, or where it is larger the misfit of the start image, which must then be the
             best fit without a prior; multiplies ``lam`` by its chi.
