@@ -103,6 +103,7 @@ def _hemispheres(canvas: Canvas, at: Points, head: Head, spacing: tuple[float, f
     canvas.paint(deep.lateral_ventricles(at, head), "csf")
     canvas.paint(deep.caudate(at), _STRIATUM)
     canvas.paint(deep.thalamus(at), _THALAMUS)
+    canvas.paint(deep.fornix(at), "white")
 
 
 def _hindbrain(canvas: Canvas, at: Points, head: Head) -> None:

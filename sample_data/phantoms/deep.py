@@ -33,7 +33,19 @@ def lateral_ventricles(at: Points, head: Head) -> Field:
         [calibre * r for r in (4.2, 2.6, 1.7, 1.3)],
         3,
     )
-    return np.maximum(smooth_min(body, horn, 2), 0.5 - half.x)
+    # Under the callosum the bodies meet at the septum.
+    roof = smooth_max(arch(at) + np.float32(6.3), half.x - np.float32(6.5 * calibre), 4)
+    middle = smooth_max(roof, np.maximum(8.5 - half.z - 0.25 * np.maximum(half.y, 0), -30 - half.y), 3)
+    wings = smooth_min(smooth_min(body, middle, 3), horn, 2)
+    return np.maximum(wings, 0.6 - half.x)
+
+
+def fornix(at: Points) -> Field:
+    """Signed distance to the fornix, which arches under the septum from the splenium to the hypothalamus."""
+    half = at.mirrored()
+    return tube(
+        half, [(12, -34, 8), (3, -24, 14), (1.5, -8, 14), (1.5, 1, 8), (2, 0, -4)], [1.6, 1.8, 1.8, 1.6, 1.2], 2
+    )
 
 
 def third_ventricle(at: Points, head: Head) -> Field:
