@@ -11,10 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
-from medldm.operators import Diagonal
 from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.linear_data import quadratic
-from medldm_solvers.operator_size import spectral_norm
+from medldm_solvers.operator_size import weighted_norm
 from medldm_solvers.wavelet import WaveletTransform
 
 
@@ -61,8 +60,7 @@ class L1Wavelet:
             x, y, t, inverse_l = state["x"], state["y"], float(state["t"]), float(state["inverse_l"])
         else:
             x, y, t = start, start, 1.0  # y_1 = x_0, t_1 = 1
-            root = data.weights.sqrt()
-            inverse_l = spectral_norm(Diagonal(A.codomain, root) @ A, noise, start.device) ** -2  # 1 / L(f)
+            inverse_l = weighted_norm(A, data.weights, noise, start.device) ** -2  # 1 / L(f)
         first = int(state["index"]) + 1 if state else 0
         for k in range(first, self.iterations):
             shift = (0, 0)
