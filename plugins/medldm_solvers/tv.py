@@ -45,8 +45,8 @@ class TotalVariation:
     spacing: tuple[float, float, float] | None = None
     nonnegative: bool = False
     trust: Literal["stated", "start"] = "stated"
-    ratio: Annotated[float, Field(gt=0)] = 1.0
-    balance: Annotated[float, Field(gt=0)] = 0.25
+    ratio: Annotated[float, Field(gt=0)] = 0.3
+    balance: Annotated[float, Field(gt=0)] = 1.0
 
     def solve(
         self,
