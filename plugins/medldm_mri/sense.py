@@ -91,17 +91,23 @@ class Sense(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         y = x.new_empty((*self.domain.batch_shape(x), *self.codomain.shape), dtype=self._dtype(x))
         images, measurements = x.reshape(-1, *self.domain.shape), y.view(-1, *self.codomain.shape)
+        scratch = self._scratch(y, 1)
         for at, maps in self._chunks(len(images)):
-            spectra = torch.fft.fft2(maps * images[at][:, None], norm="backward")
-            torch.mul(spectra, self.weights, out=measurements[at])
+            coil_images = scratch[0, : len(images[at])]
+            torch.mul(maps, images[at][:, None], out=coil_images)
+            torch.fft.fft2(coil_images, norm="backward", out=measurements[at])
+            measurements[at].mul_(self.weights)
         return y
 
     def adjoint(self, y: Tensor) -> Tensor:
         x = y.new_empty((*self.codomain.batch_shape(y), *self.domain.shape), dtype=self._dtype(y))
         images, measurements = x.view(-1, *self.domain.shape), y.reshape(-1, *self.codomain.shape)
         weights = self.weights.conj().resolve_conj()
+        scratch = self._scratch(x, 2)
         for at, maps in self._chunks(len(images)):
-            coil_images = torch.fft.ifft2(measurements[at] * weights, norm="forward")
+            weighted, coil_images = scratch[:, : len(images[at])]
+            torch.mul(measurements[at], weights, out=weighted)
+            torch.fft.ifft2(weighted, norm="forward", out=coil_images)
             _combine(coil_images, maps, out=images[at])
         return x
 
@@ -119,8 +125,7 @@ class Sense(LinearOperator):
         )
         result = x.new_empty(x.shape, dtype=self._dtype(x))
         images, results = x.reshape(-1, *self.domain.shape), result.view(-1, *self.domain.shape)
-        # Two lasting buffers: fresh ones of this size would be returned to the system and faulted in for every slice.
-        scratch = result.new_empty((2, self._slices_together(), *self.codomain.shape[1:]))
+        scratch = self._scratch(result, 2)
         for at, maps in self._chunks(len(images)):
             a, b = scratch[:, : len(results[at])]
             torch.mul(maps, images[at][:, None], out=a)
@@ -128,6 +133,10 @@ class Sense(LinearOperator):
             inverse(b.mul_(self.density), norm="forward", out=a)
             _combine(a, maps, out=results[at])
         return result
+
+    def _scratch(self, like: Tensor, count: int) -> Tensor:
+        """Buffers of the coil images of a chunk: fresh ones per slice would be faulted in for every slice."""
+        return like.new_empty((count, self._slices_together(), *self.codomain.shape[1:]))
 
     def _dtype(self, x: Tensor) -> torch.dtype:
         return torch.promote_types(x.dtype, self.maps.dtype)
