@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -65,6 +66,8 @@ app.add_typer(plugins.app, name="plugins")
 
 def main() -> None:
     """Entry point of the ``medldm`` script."""
+    # Read when torch is loaded: waiting threads sleep. Spinning ones slow a shared machine down many times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings = logging.StreamHandler()
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(logging.Formatter("warning %(message)s"))

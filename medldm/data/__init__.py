@@ -4,6 +4,7 @@ from medldm.data.acquisition import Acquisition
 from medldm.data.grid import Grid
 from medldm.data.history import Event, History
 from medldm.data.intensity import AffineMap, attenuation_from_hu
+from medldm.data.object_mean import object_mean
 from medldm.data.provenance import Provenance
 from medldm.data.reading import Reader, ReadRequest, SeriesRow, Writer
 from medldm.data.volume import Quantity, Source, Volume
@@ -23,4 +24,5 @@ __all__ = [
     "Volume",
     "Writer",
     "attenuation_from_hu",
+    "object_mean",
 ]

@@ -10,6 +10,7 @@ from medldm.inference.capabilities import (
 )
 from medldm.inference.gaussian import Gaussian
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
+from medldm.inference.measurement_noise import measurement_noise
 from medldm.inference.noise import Noise
 from medldm.inference.physics import Physics
 from medldm.inference.prior import DiffusionPrior
@@ -34,5 +35,6 @@ __all__ = [
     "Step",
     "TransmissionPoisson",
     "WeightedGaussian",
+    "measurement_noise",
     "run",
 ]

@@ -9,13 +9,10 @@ import pydantic
 import torch
 from torch import Tensor
 
-from medldm.data import Acquisition, Volume
+from medldm.data import Acquisition, Volume, object_mean
 from medldm.errors import InputRefused, UsageError
-from medldm.inference import Gaussian, Likelihood
+from medldm.inference import Gaussian, Likelihood, measurement_noise
 from medldm.operators import LinearOperator
-
-# A voxel belongs to the object when its magnitude is above this part of the 99th percentile.
-OBJECT_THRESHOLD = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class NoiseOptions:
                 why="0 HU is water and -1000 HU is air, so a mean says nothing about the signal.",
                 fix="Give it in HU: --set acquisition.noise.of=absolute --set acquisition.noise.std=20",
             )
-        scale = _object_mean(volume.data) if self.of == "object-mean" else _range(volume.data)
+        scale = object_mean(volume.data) if self.of == "object-mean" else _range(volume.data)
         if self.std > 0 and not scale > 0:
             raise InputRefused(
                 "E-IMG-02",
@@ -56,14 +53,6 @@ class NoiseOptions:
                 fix="Give the noise in units of the image: --set acquisition.noise.of=absolute",
             )
         return self.std * scale
-
-
-def _object_mean(data: Tensor) -> float:
-    magnitude = data.abs().flatten()
-    # Selection instead of torch.quantile, which refuses large volumes.
-    high = magnitude.kthvalue(max(1, round(0.99 * magnitude.numel()))).values
-    inside = magnitude[magnitude > OBJECT_THRESHOLD * high]
-    return float(inside.double().mean()) if inside.numel() else 0.0
 
 
 def _range(data: Tensor) -> float:
@@ -88,17 +77,9 @@ class GaussianNoise:
         """The likelihood of a measurement.
 
         Raises:
-            UsageError: E-IMG-03 when the noise is neither known nor given.
+            UsageError: E-LIK-09 when the noise is neither known nor given.
         """
-        std = acquisition.noise_std if self.std == "acquisition" else self.std
-        if std is None:
-            raise UsageError(
-                "E-IMG-03",
-                "The noise of the measurement is not known.",
-                why="Without it data and prior cannot be weighed against each other.",
-                fix="State it in units of the image: --set likelihood.std=12.5",
-            )
-        return Gaussian(operator, acquisition.data, float(std))
+        return Gaussian(operator, acquisition.data, measurement_noise(acquisition, self.std))
 
 
 def noisy(data: Tensor, noise: Tensor) -> Tensor:

@@ -8,14 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from medldm.data import Acquisition
-from medldm.errors import UsageError
-from medldm.inference import Gaussian, Likelihood
+from medldm.data import Acquisition, object_mean
+from medldm.inference import Gaussian, Likelihood, measurement_noise
 from medldm.operators import LinearOperator
 from medldm_mri.kspace import checked_mask
-
-# A voxel belongs to the object when its magnitude is above this part of the 99th percentile.
-OBJECT_THRESHOLD = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,15 +33,6 @@ class KSpaceNoise:
         return self.std * (object_mean(image) if self.of == "object-mean" else 1.0)
 
 
-def object_mean(image: Tensor) -> float:
-    """Mean magnitude of the voxels above a tenth of the 99th percentile; 0 for an empty image."""
-    magnitude = image.abs().flatten()
-    # Selection instead of torch.quantile, which refuses large volumes.
-    high = magnitude.kthvalue(max(1, round(0.99 * magnitude.numel()))).values
-    inside = magnitude[magnitude > OBJECT_THRESHOLD * high]
-    return float(inside.double().mean()) if inside.numel() else 0.0
-
-
 @dataclass(frozen=True)
 class GaussianKSpace:
     """The noise model of the reconstruction; called with a measurement it gives the likelihood.
@@ -64,14 +51,8 @@ class GaussianKSpace:
         """The likelihood of a measurement; samples outside the mask are no degrees of freedom.
 
         Raises:
-            UsageError: E-MRI-07 when the noise is neither known nor given.
+            UsageError: E-LIK-09 when the noise is neither known nor given.
         """
-        std = acquisition.noise_std if self.std == "acquisition" else self.std
-        if std is None:
-            raise UsageError(
-                "E-MRI-07",
-                "The noise of the k-space is not known.",
-                why="Without it data and prior cannot be weighed against each other.",
-                fix="State it per real component, in units of k-space: --set likelihood.std=12.5",
-            )
-        return Gaussian(operator, acquisition.data, float(std), sampled=checked_mask(acquisition))
+        return Gaussian(
+            operator, acquisition.data, measurement_noise(acquisition, self.std), sampled=checked_mask(acquisition)
+        )

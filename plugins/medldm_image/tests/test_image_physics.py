@@ -100,7 +100,7 @@ def test_the_likelihood_takes_the_noise_of_the_recipe_or_the_acquisition():
     assert float(GaussianNoise(std=5.0)(acquisition, operator).weights) == pytest.approx(1 / 25)
     with pytest.raises(UsageError) as usage:
         GaussianNoise()(replace(acquisition, noise_std=None), operator)
-    assert usage.value.code == "E-IMG-03"
+    assert usage.value.code == "E-LIK-09"
 
 
 @pytest.mark.parametrize("physics", [IdentityPhysics(noise=QUIET), ThickSlicePhysics(3.0, noise=QUIET)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medldm.data import Acquisition, Grid, Volume
+from medldm.data import Acquisition, Grid, Volume, object_mean
 from medldm.errors import InputRefused, UsageError
 from medldm.host.options import build
 from medldm.inference import Noise
@@ -18,7 +18,7 @@ from medldm.pipeline.recipe import load_recipe
 from medldm_mri.cartesian import CartesianMri
 from medldm_mri.examples import object_of
 from medldm_mri.masks import SamplingMask
-from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise, object_mean
+from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 
 FULL = SamplingMask(acceleration=1.0)
 
@@ -194,7 +194,7 @@ def test_unknown_noise_is_refused_unless_given() -> None:
     operator = _options().operator(acquisition, acquisition.grid)
     with pytest.raises(UsageError) as refusal:
         _options().likelihood(acquisition, operator)
-    assert refusal.value.code == "E-MRI-07"
+    assert refusal.value.code == "E-LIK-09"
     given = _options(likelihood=GaussianKSpace(std=2.0)).likelihood(acquisition, operator)
     assert float(given.weights.max()) == 0.25
 
