@@ -11,6 +11,7 @@ import typer
 
 import medldm
 from medldm.cli import benchmark, demo, doctor, evaluate, inspect, plugins, recipes, reconstruct, simulate
+from medldm.cli.allocator import keep_freed_pages
 from medldm.cli.failure import guarded
 from medldm.cli.session import Session
 
@@ -68,6 +69,7 @@ def main() -> None:
     """Entry point of the ``medldm`` script."""
     # Read when torch is loaded: waiting threads sleep. Spinning ones slow a shared machine down many times over.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_pages()
     warnings = logging.StreamHandler()
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(logging.Formatter("warning %(message)s"))
