@@ -67,3 +67,7 @@ class StatesMemory(Protocol):
     def bytes_needed(self, grid: Grid) -> int:
         """Bytes of measurement and operator, at their peak, for an image on ``grid``."""
         ...
+
+    def measurement_bytes(self, grid: Grid) -> int:
+        """Bytes of one copy of the measurement of an image on ``grid``; solvers hold several."""
+        ...

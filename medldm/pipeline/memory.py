@@ -19,7 +19,11 @@ from medldm.pipeline.recipe import Recipe
 _PROGRAM_BYTES = 450 * 2**20
 # Image-sized arrays that a run holds besides those of the solver: truth, start, estimate, output, metrics.
 _IMAGES_OF_THE_PIPELINE = 6
+# Image-sized and measurement-sized arrays that a solver holds at its peak, where it does not say.
 _IMAGES_OF_A_SOLVER = 8
+_MEASUREMENTS_OF_A_SOLVER = 2
+# The program keeps freed pages (medldm/cli/allocator.py), and not all of them fit the next array.
+_KEPT_PAGES = 1.3
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """All together."""
-        return self.physics + self.solver + self.pipeline + _PROGRAM_BYTES
+        return round(_KEPT_PAGES * (self.physics + self.solver + self.pipeline)) + _PROGRAM_BYTES
 
     def as_dict(self) -> dict[str, int]:
         """As plain JSON."""
@@ -41,7 +45,7 @@ class MemoryPlan:
             "physics": self.physics,
             "solver": self.solver,
             "pipeline": self.pipeline,
-            "program": _PROGRAM_BYTES,
+            "program": self.total - self.physics - self.solver - self.pipeline,
             "total": self.total,
         }
 
@@ -50,7 +54,8 @@ def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, mea
     """Predict the peak memory of a reconstruction on ``grid``.
 
     Args:
-        host: plugins; a physics states its own need, a solver how many images it holds (``images_held``).
+        host: plugins; a physics states its own need, a solver how many images and measurements it holds
+            (``images_held``, ``measurements_held``).
         recipe: what will run.
         grid: of the image.
         is_complex: whether images are complex inside the solver.
@@ -59,10 +64,14 @@ def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, mea
     voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
     image = voxels * (8 if is_complex else 4)
     physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
-    need = physics.bytes_needed(grid) if isinstance(physics, StatesMemory) else 4 * image
+    states = isinstance(physics, StatesMemory)
+    need = physics.bytes_needed(grid) if states else 4 * image
+    measurement = measured or (physics.measurement_bytes(grid) if states else image)
     solver = cast(Solver, host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver"))
-    held = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
-    return MemoryPlan(max(need, measured), held * image, _IMAGES_OF_THE_PIPELINE * voxels * 4)
+    images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
+    measurements = int(getattr(solver, "measurements_held", _MEASUREMENTS_OF_A_SOLVER))
+    held = images * image + measurements * measurement
+    return MemoryPlan(max(need, measured), held, _IMAGES_OF_THE_PIPELINE * voxels * 4)
 
 
 def check_memory(host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None) -> MemoryPlan:

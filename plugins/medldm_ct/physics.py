@@ -157,11 +157,15 @@ class ComputedTomography(ABC):
         assert isinstance(operator, HasFilteredAdjoint)
         return operator.filtered_adjoint("hann")(acquisition.data)
 
+    def measurement_bytes(self, grid: Grid) -> int:
+        """Bytes of the line integrals, float32."""
+        return 4 * grid.shape[0] * self.scan(image_plane(grid)).rays
+
     def bytes_needed(self, grid: Grid) -> int:
         """Peak bytes of measurement and operator, whether while it is simulated or while it is reconstructed."""
         plane = image_plane(grid)
         geometry = self.scan(plane)
-        measurement = 4 * grid.shape[0] * geometry.rays
+        measurement = self.measurement_bytes(grid)
         matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
         # Filtered back-projection of a fan keeps values of its own, half of the matrix; so does building it. That of a
         # displaced detector has a matrix of its own.

@@ -130,10 +130,15 @@ class CartesianMri:
         """The zero-filled image ``A^H y``, complex (z, y, x); darker than the object by the unsampled energy."""
         return operator.H(acquisition.data)
 
+    def measurement_bytes(self, grid: Grid) -> int:
+        """Bytes of the k-space of ``coils`` coils, complex64."""
+        slices, ny, nx = grid.shape
+        return 8 * slices * self.coils * ny * nx
+
     def bytes_needed(self, grid: Grid) -> int:
         """Peak bytes of measurement and operator: k-space and coil maps of ``coils`` coils, complex64, and slices."""
-        slices, ny, nx = grid.shape
-        coil_stack = 8 * slices * self.coils * ny * nx
+        _, ny, nx = grid.shape
+        coil_stack = self.measurement_bytes(grid)
         kept = coil_stack * (2 if self.coils > 1 else 1) + (coil_stack if self.maps == "simulated" else 0)
         # One more stack while the measurement is drawn or the maps are folded, and a few slices of scratch.
         return kept + coil_stack + 4 * 8 * self.coils * ny * nx

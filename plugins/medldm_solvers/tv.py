@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -38,6 +38,9 @@ class TotalVariation:
         ratio: of primal to dual steps, in units of the image's scale over ``lam``.
         balance: of the steps of the data term over those of the gradient, for a white-noise image.
     """
+
+    images_held: ClassVar[int] = 14
+    measurements_held: ClassVar[int] = 6
 
     lam: Annotated[float, Field(gt=0)] = 5.0
     iterations: Annotated[int, Field(ge=1)] = 200
