@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def highdicom_says(folder: Path, _: Path) -> tuple[NDArray[np.float64], NDArray[
 
 def dcm2niix_says(folder: Path, out: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values and LPS affine of dcm2niix, whose NIfTI is RAS."""
-    program = shutil.which("dcm2niix")
+    # Beside the interpreter, too: a virtual environment need not be activated.
+    program = shutil.which("dcm2niix") or shutil.which("dcm2niix", path=str(Path(sys.executable).parent))
     if program is None:
         pytest.skip("dcm2niix is not installed")
     # By default it applies Philips' private scaling instead of the rescale of the standard.
