@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from medldm.operators.linear import LinearOperator
 
@@ -30,8 +29,3 @@ def operator_norm(operator: LinearOperator, *, generator: torch.Generator, itera
         if not bool(value > 0):
             return 0.0
     return float(value.sqrt())
-
-
-def rayleigh_quotient(operator: LinearOperator, x: Tensor) -> Tensor:
-    """``|A x|^2 / |x|^2``, one number per batch item."""
-    return (operator.codomain.norm(operator.forward(x)) / operator.domain.norm(x)) ** 2

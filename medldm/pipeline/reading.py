@@ -14,8 +14,8 @@ from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
 
 
-def reader_for(host: Host, path: Path) -> tuple[str, Reader]:
-    """The first registered reader that accepts the path, with its name."""
+def reader_for(host: Host, path: Path) -> Reader:
+    """The first registered reader that accepts the path."""
     if not path.exists():
         raise InputRefused("E-IN-01", f"{path} does not exist.", fix="Check the path.")
     if path.is_dir() and not any(path.iterdir()):
@@ -23,7 +23,7 @@ def reader_for(host: Host, path: Path) -> tuple[str, Reader]:
     for entry in host.entries("readers"):
         reader = cast(Reader, host.build("readers", entry.name, {}))
         if reader.accepts(path):
-            return entry.name, reader
+            return reader
     raise InputRefused(
         "E-IN-03",
         f"No reader understands {path}.",
@@ -34,14 +34,12 @@ def reader_for(host: Host, path: Path) -> tuple[str, Reader]:
 
 def inspect(host: Host, path: Path) -> list[SeriesRow]:
     """All scans under a path with their geometry and problems; headers only."""
-    _, reader = reader_for(host, path)
-    return reader.inspect(path)
+    return reader_for(host, path).inspect(path)
 
 
 def read_cases(host: Host, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
     """The scans under a path, values checked to be finite."""
-    _, reader = reader_for(host, path)
-    return [_finite(case) for case in reader.read(path, request)]
+    return [_finite(case) for case in reader_for(host, path).read(path, request)]
 
 
 def read_case(host: Host, path: str | Path, request: ReadRequest | None = None) -> Volume | Acquisition:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import medldm
 from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
@@ -23,6 +22,7 @@ from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_o
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import write_results
+from medldm.pipeline.resume import job_of
 from medldm.pipeline.simulate import measure
 
 
@@ -128,7 +128,7 @@ def reconstruct(
     # 6. The start image, then the solver to its last step.
     with timer("start"):
         start = start_image(host, chosen, posed)
-    job = {"case": identity, "recipe": chosen.sha256, "medldm": medldm.__version__}
+    job = job_of(chosen, identity)
     progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
     with timer("solve"), progress:
         state = progress.restored(where)

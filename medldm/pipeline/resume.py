@@ -12,6 +12,11 @@ from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe
 
 
+def job_of(recipe: Recipe, identity: str) -> dict[str, str]:
+    """What makes two runs the same job: content of the scan, resolved recipe, version of medldm."""
+    return {"case": identity, "recipe": recipe.sha256, "medldm": medldm.__version__}
+
+
 def already_finished(
     host: Host, source: Path, out: Path, recipe: Recipe, request: ReadRequest, slices: slice | None = None
 ) -> bool:
@@ -22,5 +27,4 @@ def already_finished(
     case = read_case(host, source, request)
     if slices is not None and isinstance(case, Volume):
         case = case.cropped(slices)
-    job = {"case": case_hash(case), "recipe": recipe.sha256, "medldm": medldm.__version__}
-    return bool(record.get("job") == job)
+    return bool(record.get("job") == job_of(recipe, case_hash(case)))

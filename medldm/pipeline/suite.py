@@ -13,6 +13,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from medldm.data import ReadRequest, Volume
+from medldm.data.volume import Modality
 from medldm.errors import MedldmError, UsageError
 from medldm.host import Host
 from medldm.inference import run
@@ -37,7 +38,7 @@ class SuiteCase:
     """A scan of the suite, by its path below ``--data``."""
 
     path: str
-    modality: str | None = None
+    modality: Modality | None = None
     slices: tuple[int, int] | None = None
 
 
@@ -183,8 +184,7 @@ def _estimate(
 
 
 def _volume(host: Host, case: SuiteCase, data: Path) -> Volume:
-    request = ReadRequest(modality=TypeAdapter(ReadRequest).validate_python({"modality": case.modality}).modality)
-    volume = read_image(host, data / case.path, request)
+    volume = read_image(host, data / case.path, ReadRequest(modality=case.modality))
     return volume if case.slices is None else volume.cropped(slice(*case.slices))
 
 
