@@ -21,14 +21,18 @@ _DOWN = {
     "operators": {"data", "errors"},
     "inference": {"operators", "data", "errors"},
     "host": {"errors"},
-    "pipeline": {"inference", "operators", "data", "host", "errors"},
-    "training": {"inference", "operators", "data", "host", "errors", "pipeline"},
-    "batch": {"pipeline", "inference", "operators", "data", "host", "errors"},
-    "report": {"pipeline", "inference", "operators", "data", "host", "errors"},
-    "testing": {"pipeline", "inference", "operators", "data", "host", "errors"},
-    "cli": {"batch", "report", "testing", "training", "pipeline", "inference", "operators", "data", "host", "errors"},
+    "priors": {"inference", "operators", "data", "host", "errors"},
+    "pipeline": {"priors", "inference", "operators", "data", "host", "errors"},
+    "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
+    "batch": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "report": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "cli": {
+        *("batch", "report", "testing", "training", "pipeline", "priors"),
+        *("inference", "operators", "data", "host", "errors"),
+    },
 }
-_PLUGIN_MAY = {"data", "operators", "inference", "host", "errors"}
+_PLUGIN_MAY = {"data", "operators", "inference", "priors", "host", "errors"}
 _HOLLOW_NAMES = {"utils", "util", "common", "helpers", "base", "misc", "core"}
 
 

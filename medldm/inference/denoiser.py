@@ -1,0 +1,46 @@
+"""A network and its parametrization: the denoiser of images of any size that the network takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from medldm.inference.parametrization import Parametrization
+
+
+class Denoiser(nn.Module):
+    """``D(x, sigma | condition) = E[x0 | x0 + sigma n = x]``.
+
+    The gradient mode is the caller's: a solver that differentiates through the denoiser can.
+
+    Args:
+        network: a :class:`medldm.inference.DenoisingNetwork` that is a module.
+        parametrization: what the network predicts.
+        autocast: run the network in bfloat16 on CUDA; the skip connection stays in single precision.
+    """
+
+    def __init__(self, network: nn.Module, parametrization: Parametrization, *, autocast: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.parametrization = parametrization
+        self.autocast = autocast
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
+        """Denoise.
+
+        Args:
+            x: (batch, channel, *spatial), in the prior's units.
+            sigma: (batch,).
+            condition: (batch, size), zeros where nothing is known.
+
+        Returns:
+            Of the shape and dtype of ``x``.
+        """
+
+        def predict(scaled: Tensor, noise: Tensor) -> Tensor:
+            low = self.autocast and x.device.type == "cuda"
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
+                predicted: Tensor = self.network(scaled, noise, condition)
+            return predicted.to(x.dtype)
+
+        return self.parametrization.denoised(predict, x, sigma)

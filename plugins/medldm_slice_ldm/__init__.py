@@ -1,0 +1,1 @@
+"""Priors of slices: 2-D latent and pixel diffusion with diffusers' networks."""
