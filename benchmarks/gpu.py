@@ -20,11 +20,11 @@ import torch
 import medldm
 from medldm.data import ReadRequest, Volume
 from medldm.host import Host, load_host
+from medldm.host.shipped import shipped
 from medldm.operators import LinearOperator
 from medldm.pipeline.posing import pose
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import load_recipe, shipped_recipes
-from medldm.pipeline.shipped import shipped
 from medldm.testing.checks import run_checks
 
 SAMPLES = {"mri": ("brain-t1w.nii.gz", "MR"), "ct": ("chest-ct", "CT")}

@@ -86,7 +86,7 @@ def test_a_faulty_suite_is_refused(fault: str, tmp_path: Path) -> None:
 
 
 def test_the_shipped_suite_is_valid() -> None:
-    from medldm.pipeline.shipped import shipped
+    from medldm.host.shipped import shipped
 
     suite = load_suite(shipped("configs") / "suites" / "public.yaml")
     assert len(suite.cases) == 12

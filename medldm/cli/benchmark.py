@@ -40,8 +40,8 @@ def command(
 
         from medldm.cli.reporter import Reporter
         from medldm.errors import MedldmError, UsageError
+        from medldm.host.shipped import shipped
         from medldm.pipeline.events import Teller
-        from medldm.pipeline.shipped import shipped
         from medldm.pipeline.suite import load_suite, read_rows, run_suite
         from medldm.pipeline.suite_selection import selected
         from medldm.pipeline.suite_table import as_csv, markdown, per_case, summary

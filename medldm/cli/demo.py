@@ -41,8 +41,8 @@ def command(
         from medldm.cli.tables import main_metrics
         from medldm.data import ReadRequest
         from medldm.errors import UsageError
+        from medldm.host.shipped import shipped
         from medldm.pipeline.reconstruct import reconstruct
-        from medldm.pipeline.shipped import shipped
 
         host = session_of(context).host()
         taken = [out / recipe for _, recipe, _, _ in _RUNS if (out / recipe).exists()]

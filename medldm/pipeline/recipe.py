@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medldm.errors import UsageError
-from medldm.pipeline.shipped import shipped
-from medldm.pipeline.yaml_file import parse_scalar, read_mapping
+from medldm.host.shipped import shipped
+from medldm.host.yaml_file import parse_scalar, read_mapping
 
 Section = Mapping[str, Any]
 

@@ -16,6 +16,7 @@ from medldm.data import ReadRequest, Volume
 from medldm.data.volume import Modality
 from medldm.errors import MedldmError, UsageError
 from medldm.host import Host
+from medldm.host.yaml_file import read_mapping
 from medldm.inference import run
 from medldm.pipeline.checks import check_finite
 from medldm.pipeline.events import Teller
@@ -25,7 +26,6 @@ from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, s
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.simulate import measure
-from medldm.pipeline.yaml_file import read_mapping
 
 # Methods that need no solver section of their own.
 OWN = "recipe"  # the recipe's solver

@@ -8,7 +8,7 @@ from medldm.errors import ComponentMissing
 
 
 def shipped(folder: str) -> Path:
-    """The folder ``configs`` or ``sample_data``, in an installed wheel or in a checkout."""
+    """The folder ``configs``, ``sample_data`` or ``priors``, in an installed wheel or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "shipped" / folder, package.parent / folder):
         if candidate.is_dir():
