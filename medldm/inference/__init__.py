@@ -3,9 +3,11 @@
 from medldm.inference.capabilities import (
     HasFilteredAdjoint,
     HasMeasurementProx,
+    HasObjectPhase,
     HasPreconditioner,
     HasSubsets,
     HasSurrogate,
+    HasUnits,
     StatesMemory,
 )
 from medldm.inference.gaussian import Gaussian
@@ -23,9 +25,11 @@ __all__ = [
     "Gaussian",
     "HasFilteredAdjoint",
     "HasMeasurementProx",
+    "HasObjectPhase",
     "HasPreconditioner",
     "HasSubsets",
     "HasSurrogate",
+    "HasUnits",
     "Likelihood",
     "Noise",
     "Physics",

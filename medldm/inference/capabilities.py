@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from medldm.data import Grid
+from medldm.data import Acquisition, Grid
 from medldm.inference.likelihood import Likelihood
 from medldm.operators import LinearOperator
 
@@ -57,6 +57,35 @@ class HasSurrogate(Protocol):
 
     def surrogate(self) -> Likelihood:
         """A likelihood whose measurement is linear in the image (post-log data for photon counts)."""
+        ...
+
+
+@runtime_checkable
+class HasUnits(Protocol):
+    """A likelihood that can be restated for an image in other units, as a prior needs it."""
+
+    def in_units(self, scale: float, offset: float) -> Likelihood:
+        """The same likelihood of ``x`` where ``u = scale * x + offset`` is the image it was stated for.
+
+        Energies are equal, the operator is ``scale * A`` with all its abilities.
+        """
+        ...
+
+
+@runtime_checkable
+class HasObjectPhase(Protocol):
+    """A physics of complex images that can tell their phase from the measurement alone."""
+
+    def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """Smooth phase of the image as unit complex numbers (z, y, x), e.g. from calibration lines.
+
+        Args:
+            acquisition: the measurement.
+            operator: made by this physics for the acquisition's own grid; its coil maps define the phase.
+
+        Raises:
+            InputRefused: the measurement does not show the phase.
+        """
         ...
 
 

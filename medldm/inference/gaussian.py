@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from medldm.errors import InputRefused, UsageError
 from medldm.inference.likelihood import QuadraticTerm, check_measurement
 from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.units import projected_constant, scaled
 from medldm.operators import LinearOperator
 
 
@@ -121,6 +123,11 @@ class Gaussian:
 
     def chi(self, u: Tensor) -> Tensor:
         return 2 * self.energy(u) / self.degrees_of_freedom
+
+    def in_units(self, scale: float, offset: float) -> Self:
+        """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`."""
+        shifted = self.measurement - projected_constant(self.operator, offset, self.measurement)
+        return replace(self, operator=scaled(self.operator, scale), measurement=shifted)
 
     def _data_normal(self, u: Tensor) -> Tensor:
         weights = self.weights

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from medldm.errors import InputRefused
 from medldm.inference.likelihood import Likelihood, QuadraticTerm, check_measurement
 from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.units import projected_constant, scaled
 from medldm.inference.weighted_gaussian import WeightedGaussian
 from medldm.operators import LinearOperator
 
@@ -168,6 +170,15 @@ class TransmissionPoisson:
             if bool(torch.allclose(q, before, rtol=1e-6, atol=1e-6)):
                 break
         return q
+
+    def in_units(self, scale: float, offset: float) -> Self:
+        """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`.
+
+        ``I0 exp(-A u) = (I0 exp(-A offset)) exp(-scale A x)``: the constant absorbs the beam before the object does,
+        and the counts stay what they are.
+        """
+        blank = self.photons * torch.exp(-projected_constant(self.operator, offset, self.measurement))
+        return replace(self, operator=scaled(self.operator, scale), photons=blank)
 
     def _means(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """``(I0 exp(-p), lambda)``; the floor keeps ``n / lambda`` finite behind a wall of metal."""
