@@ -12,7 +12,7 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 @dataclass(frozen=True)
 class Intensity:
-    """How physical values become model values: ``model = (value - low) / (high - low)``.
+    """How physical values become model values: ``low`` becomes ``to[0]`` and ``high`` becomes ``to[1]``, affinely.
 
     Attributes:
         rule: ``window``, fixed values ``low`` and ``high`` in the card's quantity; or ``percentile``, low is 0 and
@@ -20,12 +20,26 @@ class Intensity:
         low: of the window.
         high: of the window.
         percentile: of the start image's values above zero.
+        to: model values of ``low`` and ``high``; ``(-1, 1)`` is the convention of diffusers.
     """
 
     rule: Literal["window", "percentile"]
     low: float = 0.0
     high: float = 1.0
     percentile: float = 99.9
+    to: tuple[float, float] = (0.0, 1.0)
+
+    def affine(self, scan_high: float | None = None) -> tuple[float, float]:
+        """(scale, offset) of ``model = scale * value + offset``.
+
+        Args:
+            scan_high: by the rule ``percentile``, that percentile of the start image; it stands for ``high``.
+        """
+        low, high = (self.low, self.high) if self.rule == "window" else (0.0, scan_high)
+        if high is None or not high > low:
+            raise ValueError(f"values from {low} to {high} have no scale")
+        scale = (self.to[1] - self.to[0]) / (high - low)
+        return scale, self.to[0] - scale * low
 
 
 @dataclass(frozen=True)
