@@ -1,11 +1,11 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from medldm_slice_ldm.autoencoder import SliceAutoencoder, SliceAutoencoderOptions
 
 from medldm.errors import UsageError
 from medldm.host.options import build
 from medldm.inference.networks import Autoencoder
+from medldm_slice_ldm.autoencoder import SliceAutoencoder, SliceAutoencoderOptions
 
 SMALL = SliceAutoencoderOptions(channels=2, latent_channels=3, widths=(4, 4, 8), groups=2)
 
