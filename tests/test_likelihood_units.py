@@ -113,6 +113,13 @@ def test_the_step_on_the_measurement_moves_with_it(native: Likelihood) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_offset_may_be_an_image(native: Likelihood) -> None:
+    assert isinstance(native, HasUnits)
+    x, b = image(native), image(native, seed=11)[0]
+    expected = native.energy(SCALE * x + b)
+    torch.testing.assert_close(native.in_units(SCALE, b).energy(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_there_and_back_is_the_original(native: Likelihood) -> None:
     back = restated(restated(native), 1 / SCALE, -OFFSET / SCALE)
     u = image(native)

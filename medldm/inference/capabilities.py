@@ -64,10 +64,14 @@ class HasSurrogate(Protocol):
 class HasUnits(Protocol):
     """A likelihood that can be restated for an image in other units, as a prior needs it."""
 
-    def in_units(self, scale: float, offset: float) -> Likelihood:
+    def in_units(self, scale: float, offset: float | Tensor) -> Likelihood:
         """The same likelihood of ``x`` where ``u = scale * x + offset`` is the image it was stated for.
 
         Energies are equal, the operator is ``scale * A`` with all its abilities.
+
+        Args:
+            scale: real, not zero.
+            offset: a constant, or an image of the operator's domain (a magnitude's offset with the image's phase).
         """
         ...
 

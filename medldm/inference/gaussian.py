@@ -12,7 +12,7 @@ from torch import Tensor
 from medldm.errors import InputRefused, UsageError
 from medldm.inference.likelihood import QuadraticTerm, check_measurement
 from medldm.inference.proximal import solve_normal_equations
-from medldm.inference.units import projected_constant, scaled
+from medldm.inference.units import projected_offset, scaled
 from medldm.operators import LinearOperator
 
 
@@ -124,9 +124,9 @@ class Gaussian:
     def chi(self, u: Tensor) -> Tensor:
         return 2 * self.energy(u) / self.degrees_of_freedom
 
-    def in_units(self, scale: float, offset: float) -> Self:
+    def in_units(self, scale: float, offset: float | Tensor) -> Self:
         """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`."""
-        shifted = self.measurement - projected_constant(self.operator, offset, self.measurement)
+        shifted = self.measurement - projected_offset(self.operator, offset, self.measurement)
         return replace(self, operator=scaled(self.operator, scale), measurement=shifted)
 
     def _data_normal(self, u: Tensor) -> Tensor:

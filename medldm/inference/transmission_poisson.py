@@ -12,7 +12,7 @@ from torch import Tensor
 from medldm.errors import InputRefused
 from medldm.inference.likelihood import Likelihood, QuadraticTerm, check_measurement
 from medldm.inference.proximal import solve_normal_equations
-from medldm.inference.units import projected_constant, scaled
+from medldm.inference.units import projected_offset, scaled
 from medldm.inference.weighted_gaussian import WeightedGaussian
 from medldm.operators import LinearOperator
 
@@ -171,13 +171,13 @@ class TransmissionPoisson:
                 break
         return q
 
-    def in_units(self, scale: float, offset: float) -> Self:
+    def in_units(self, scale: float, offset: float | Tensor) -> Self:
         """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`.
 
-        ``I0 exp(-A u) = (I0 exp(-A offset)) exp(-scale A x)``: the constant absorbs the beam before the object does,
+        ``I0 exp(-A u) = (I0 exp(-A offset)) exp(-scale A x)``: the offset absorbs the beam before the object does,
         and the counts stay what they are.
         """
-        blank = self.photons * torch.exp(-projected_constant(self.operator, offset, self.measurement))
+        blank = self.photons * torch.exp(-projected_offset(self.operator, offset, self.measurement))
         return replace(self, operator=scaled(self.operator, scale), photons=blank)
 
     def _means(self, projected: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,19 +40,21 @@ def scaled(operator: LinearOperator, scale: float) -> LinearOperator:
     return _scaled_with(abilities)(scale, operator)
 
 
-def projected_constant(operator: LinearOperator, value: float, like: Tensor) -> Tensor:
-    """``A b`` of the constant image ``b``, of the codomain; a single zero where ``b`` is zero.
+def projected_offset(operator: LinearOperator, offset: float | Tensor, like: Tensor) -> Tensor:
+    """``A b`` of a constant or of an image ``b``, of the codomain; a single zero where the constant is zero.
 
     Args:
         operator: ``A``.
-        value: ``b``.
+        offset: ``b``, a number or of the operator's domain.
         like: a measurement, for device and precision.
     """
-    if value == 0:
+    if isinstance(offset, Tensor):
+        return operator(offset)
+    if offset == 0:
         return like.new_zeros(())
     real = like.real.dtype if like.is_complex() else like.dtype
     dtype = torch.promote_types(real, operator.domain.dtype)
-    return operator(torch.full(operator.domain.shape, value, dtype=dtype, device=like.device))
+    return operator(torch.full(operator.domain.shape, offset, dtype=dtype, device=like.device))
 
 
 class _FilteredAdjoint(Scaled):

@@ -14,6 +14,7 @@ from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
 from medldm_mri.calibration import calibration_region
+from medldm_mri.calibration_phase import calibration_phase
 from medldm_mri.coils import CoilArray
 from medldm_mri.espirit import Espirit
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
@@ -129,6 +130,10 @@ class CartesianMri:
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """The zero-filled image ``A^H y``, complex (z, y, x); darker than the object by the unsampled energy."""
         return operator.H(acquisition.data)
+
+    def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """Phase of the image from the calibration lines, see :mod:`medldm_mri.calibration_phase`."""
+        return calibration_phase(acquisition, operator)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""
