@@ -87,6 +87,17 @@ def test_hu_and_attenuation_are_inverse_and_water_is_water() -> None:
         AffineMap("nothing", 0, 1, "a", "b")
 
 
+def test_maps_follow_one_another() -> None:
+    window = AffineMap("model -> HU", 2000.0, -1000.0, "model", "HU")
+    both = window.then(attenuation_from_hu(0.02))
+    assert (both.source, both.target) == ("model", "1/mm")
+    values = torch.tensor([0.0, 0.5, 1.0])
+    torch.testing.assert_close(both(values), torch.tensor([0.0, 0.02, 0.04]))
+    assert both(0.5) == pytest.approx(0.02)
+    with pytest.raises(ValueError, match="does not continue"):
+        window.then(window)
+
+
 def test_mapping_a_volume_checks_the_unit() -> None:
     volume = Volume(torch.zeros(2, 3, 4), Grid.isotropic((2, 3, 4)), "HU")
     mapped = volume.mapped(attenuation_from_hu(), "1/mm")

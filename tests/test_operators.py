@@ -133,6 +133,20 @@ def test_double_adjoint_and_gram(A):
     torch.testing.assert_close(A.gram(x), A.H(A(x)), rtol=100 * tolerance(A), atol=100 * tolerance(A))
 
 
+class CheapGram(Identity):
+    """An identity whose gram is told by its factor."""
+
+    @property
+    def gram(self) -> LinearOperator:
+        return 5.0 * Identity(self.domain)
+
+
+def test_the_gram_of_a_composition_uses_that_of_its_outer_operator():
+    d = Diagonal(Space(("y", "x"), (3, 4), torch.float64), random(3, 4, dtype=torch.float64, seed=3))
+    x = d.domain.randn(generator=generator(9))
+    torch.testing.assert_close((CheapGram(d.domain) @ d).gram(x), 5 * d.gram(x))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_derivatives_of_any_order(dtype):
     for A in combinators(dtype).values():

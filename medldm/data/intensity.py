@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 from torch import Tensor
 
@@ -32,8 +33,12 @@ class AffineMap:
         if self.scale == 0:
             raise ValueError(f"the intensity map {self.name!r} has scale zero and cannot be inverted")
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """Values of any shape, source unit -> target unit."""
+    @overload
+    def __call__(self, values: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, values: float) -> float: ...
+    def __call__(self, values: Tensor | float) -> Tensor | float:
+        """A number or values of any shape, source unit -> target unit."""
         return values * self.scale + self.offset
 
     @property
@@ -45,6 +50,22 @@ class AffineMap:
             -self.offset / self.scale,
             self.target,
             self.source,
+        )
+
+    def then(self, following: AffineMap) -> AffineMap:
+        """This map and, on its result, another one.
+
+        Raises:
+            ValueError: the other one does not begin where this one ends.
+        """
+        if following.source != self.target:
+            raise ValueError(f"map {following.name!r} does not continue {self.name!r}")
+        return AffineMap(
+            f"{self.source} -> {following.target}",
+            following.scale * self.scale,
+            following(self.offset),
+            self.source,
+            following.target,
         )
 
     @classmethod

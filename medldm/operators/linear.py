@@ -182,6 +182,11 @@ class Composition(LinearOperator):
         return self.inner.adjoint(self.outer.adjoint(y))
 
     @property
+    def gram(self) -> LinearOperator:
+        # The outer operator's gram may be much cheaper than the operator and its adjoint in turn.
+        return Composition(self.inner.H, Composition(self.outer.gram, self.inner))
+
+    @property
     def name(self) -> str:
         return f"{self.outer.name} @ {self.inner.name}"
 
