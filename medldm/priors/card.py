@@ -72,8 +72,7 @@ class Prediction:
     Attributes:
         kind: ``epsilon``, ``v``, ``x0`` (all three with ``alpha_bars``), ``flow`` or ``edm``.
         sigma_data: ``edm`` only.
-        alpha_bars: cumulative products of the discrete schedule, decreasing; kept in the weights under the name
-            ``alpha_bars`` when empty.
+        alpha_bars: cumulative products of the discrete schedule, decreasing in (0, 1), first level first.
         levels: ``flow`` only, what the network is told of time 1.
     """
 
