@@ -62,3 +62,20 @@ class Conditioning:
     def vectors(self, facts: Sequence[Mapping[str, Value]]) -> Tensor:
         """(len(facts), size)."""
         return torch.stack([self.vector(one) for one in facts]) if facts else torch.zeros(0, self.size)
+
+
+def for_batch(condition: Tensor, batch: int) -> Tensor:
+    """The vectors (batch, size) of a batch.
+
+    Args:
+        condition: (size,) the same for all, or (batch, size) one for each.
+        batch: elements of the batch.
+
+    Raises:
+        ValueError: there are vectors for another number of elements.
+    """
+    if condition.ndim == 1:
+        return condition.expand(batch, -1)
+    if len(condition) != batch:
+        raise ValueError(f"facts are told of {len(condition)} images, and the batch holds {batch}")
+    return condition

@@ -16,7 +16,9 @@ class Denoiser(nn.Module):
     Args:
         network: a :class:`medldm.inference.DenoisingNetwork` that is a module.
         parametrization: what the network predicts.
-        autocast: run the network in bfloat16 on CUDA; the skip connection stays in single precision.
+        autocast: run the network in bfloat16 on CUDA; the skip connection stays in the precision of ``x``. The error
+            of the network's output, about 0.4 %, is scaled by ``out(sigma)``, which vanishes with the noise in every
+            row of the table but ``x0``.
     """
 
     def __init__(self, network: nn.Module, parametrization: Parametrization, *, autocast: bool = True) -> None:
@@ -34,13 +36,21 @@ class Denoiser(nn.Module):
             condition: (batch, size), zeros where nothing is known.
 
         Returns:
-            Of the shape and dtype of ``x``.
+            Of the shape and dtype of ``x``; the network runs in the precision of its weights.
         """
+        weights = weights_dtype(self.network, x.dtype)
+        # Levels up to 999 are not told apart in half precision.
+        told = torch.float64 if weights == torch.float64 else torch.float32
 
         def predict(scaled: Tensor, noise: Tensor) -> Tensor:
             low = self.autocast and x.device.type == "cuda"
             with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-                predicted: Tensor = self.network(scaled, noise, condition)
+                predicted: Tensor = self.network(scaled.to(weights), noise.to(told), condition.to(weights))
             return predicted.to(x.dtype)
 
         return self.parametrization.denoised(predict, x, sigma)
+
+
+def weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:
+    """The precision of a network's weights; ``default`` where it has none."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), default)

@@ -44,6 +44,9 @@ class Parametrization:
     def denoised(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, sigma: Tensor) -> Tensor:
         """``D(x, sigma)``.
 
+        Beyond the noise levels that the network has seen, it is told of the nearest one; the other three functions keep
+        to the noise that is there. So ``sigma = 0`` gives a finite result, and ``x`` itself unless ``skip(0) = 0``.
+
         Args:
             network: ``F(scaled x, noise)``.
             x: (batch, ...), noisy.
@@ -51,7 +54,8 @@ class Parametrization:
         """
         each = (-1, *(1,) * (x.ndim - 1))
         skip, out, scale = (c(sigma).to(x.dtype).reshape(each) for c in (self.skip, self.out, self.scale))
-        return skip * x + out * network(scale * x, self.noise(sigma))
+        seen = sigma.clamp(self.sigma_min, self.sigma_max)
+        return skip * x + out * network(scale * x, self.noise(seen))
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,12 @@ class SigmaTable:
 
     @classmethod
     def of_alpha_bars(cls, alpha_bars: Tensor) -> SigmaTable:
-        """From the cumulative products of the discrete schedule, decreasing in (0, 1)."""
-        alpha_bars = alpha_bars.double()
+        """From the cumulative products of the discrete schedule, decreasing in (0, 1).
+
+        A schedule with zero terminal signal-to-noise ratio (Lin et al. 2024) ends at 0, an infinite noise. Its last
+        entry is taken as 2^-24, sigma 4096, where the signal is as good as lost.
+        """
+        alpha_bars = alpha_bars.double().clamp_min(2.0**-24)
         return cls(((1 - alpha_bars) / alpha_bars).sqrt())
 
     @classmethod
@@ -81,8 +89,9 @@ class SigmaTable:
 
     def level(self, sigma: Tensor) -> Tensor:
         """The level of a noise, a real number: linear in ``log sigma`` between the table's entries, ends kept."""
-        table = self.sigmas.to(sigma.device).log()
-        logs = sigma.double().log().clamp(float(table[0]), float(table[-1]))
+        low_end, high_end = self.limits
+        logs = sigma.double().clamp(low_end, high_end).log()
+        table = self.sigmas.to(sigma.device, torch.float64).log()
         above = torch.searchsorted(table, logs).clamp(1, len(table) - 1)
         low, high = table[above - 1], table[above]
         return (above - 1 + (logs - low) / (high - low)).to(sigma.dtype)
@@ -118,7 +127,8 @@ def flow_matching(sigma_min: float, sigma_max: float, levels: float = 1.0) -> Pa
     """The network predicts the velocity ``n - x0`` on ``x_t = (1 - t) x0 + t n`` (Lipman et al. 2023).
 
     Args:
-        sigma_min, sigma_max: noise levels seen, ``sigma = t / (1 - t)``.
+        sigma_min: smallest noise level seen, ``sigma = t / (1 - t)``.
+        sigma_max: largest.
         levels: what the network is told is ``levels * t``; 1000 for networks that count time in thousandths.
     """
     return Parametrization(
@@ -136,7 +146,8 @@ def edm(sigma_data: float, sigma_min: float, sigma_max: float) -> Parametrizatio
 
     Args:
         sigma_data: standard deviation of the data.
-        sigma_min, sigma_max: noise levels seen.
+        sigma_min: smallest noise level seen.
+        sigma_max: largest.
     """
     variance = sigma_data**2
     return Parametrization(

@@ -28,3 +28,22 @@ class DiffusionPrior(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """State -> image; the identity for a pixel prior."""
         ...
+
+
+@runtime_checkable
+class BoundPrior(DiffusionPrior, Protocol):
+    """A prior bound to the size of an image: what wrappers and solvers may ask of it besides.
+
+    Attributes:
+        image: the space that ``decode`` maps to; equal to ``space`` for a pixel prior.
+        latent: whether the state is a latent, so that ``encode`` and ``decode`` are networks.
+        gain: root mean square change of the image for a unit change of the state; 1 for a pixel prior.
+        error: root mean square of ``decode(encode(x)) - x``, in the image's units; 0 for a pixel prior.
+        decode_gradient: whether ``decode`` can be differentiated.
+    """
+
+    image: Space
+    latent: bool
+    gain: float
+    error: float
+    decode_gradient: bool

@@ -1,0 +1,105 @@
+"""Networks whose results are known in closed form, for tests of priors and of what is built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from medldm.inference.parametrization import Parametrization, edm
+
+
+def gaussian_mean(x: Tensor, sigma: float | Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
+    """``E[x0 | x0 + sigma n = x]`` for ``x0 ~ N(mean, std^2)``, element by element."""
+    result: Tensor = mean + std**2 / (std**2 + sigma**2) * (x - mean)
+    return result
+
+
+class GaussianNetwork(nn.Module):
+    """What a perfect network of a parametrization predicts where each element is ``N(mean, std^2)`` on its own.
+
+    Args:
+        parametrization: that it was trained in.
+        sigma_of: the inverse of ``parametrization.noise``.
+        mean: number, or tensor that broadcasts against (channel, *spatial).
+        std: likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        parametrization: Parametrization,
+        sigma_of: Callable[[Tensor], Tensor],
+        mean: float | Tensor = 0.3,
+        std: float | Tensor = 0.5,
+    ) -> None:
+        super().__init__()
+        self.parametrization = parametrization
+        self.sigma_of = sigma_of
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float64))
+
+    @classmethod
+    def edm(cls, mean: float | Tensor = 0.3, std: float | Tensor = 0.5, sigma_data: float = 0.5) -> GaussianNetwork:
+        """In the parametrization of Karras et al. 2022, noise levels 0.002 to 80."""
+        return cls(edm(sigma_data, 0.002, 80.0), lambda noise: (4 * noise).exp(), mean, std)
+
+    def forward(self, x: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+        """See :class:`medldm.inference.DenoisingNetwork`."""
+        p = self.parametrization
+        sigma = self.sigma_of(noise)
+        skip, out, scale = (f(sigma).to(x).reshape(-1, *(1,) * (x.ndim - 1)) for f in (p.skip, p.out, p.scale))
+        noisy = x / scale
+        level = sigma.to(x).reshape(scale.shape)
+        predicted: Tensor = (gaussian_mean(noisy, level, self.mean.to(x), self.std.to(x)) - skip * noisy) / out
+        return predicted
+
+
+class OrthonormalAutoencoder(nn.Module):
+    """Blocks of ``downscale`` samples along each axis as channels, turned by an orthonormal matrix: loses nothing.
+
+    A :class:`medldm.inference.Autoencoder` that keeps white noise white and distances as they are. Its variance is one,
+    so that a prior which draws from it is found out.
+
+    Args:
+        dimensions: 2 or 3.
+        downscale: samples of a block along each axis.
+        channels: of the image.
+        seed: of the matrix.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, dimensions: int = 2, downscale: int = 2, channels: int = 1, seed: int = 0) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.downscale = downscale
+        self.channels = channels
+        self.latent_channels = channels * downscale**dimensions
+        generator = torch.Generator().manual_seed(seed)
+        square = torch.randn(self.latent_channels, self.latent_channels, generator=generator, dtype=torch.float64)
+        self.register_buffer("matrix", torch.linalg.qr(square)[0].float())
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`medldm.inference.Autoencoder`."""
+        n = self.dimensions
+        for axis in range(n):
+            x = x.unflatten(2 + 2 * axis, (-1, self.downscale))
+        blocks = [2 + 2 * axis for axis in range(n)]
+        x = x.permute(0, 1, *(b + 1 for b in blocks), *blocks).flatten(1, 1 + n)
+        mean: Tensor = torch.einsum("ij,bj...->bi...", self.matrix.to(x), x)
+        return mean, torch.zeros_like(mean)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """See :class:`medldm.inference.Autoencoder`."""
+        n = self.dimensions
+        x: Tensor = torch.einsum("ji,bj...->bi...", self.matrix.to(z), z)
+        x = x.unflatten(1, (self.channels, *(self.downscale,) * n))
+        order = [axis for i in range(n) for axis in (2 + n + i, 2 + i)]
+        x = x.permute(0, 1, *order)
+        for axis in range(n):
+            x = x.flatten(2 + axis, 3 + axis)
+        return x
