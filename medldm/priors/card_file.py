@@ -82,6 +82,17 @@ def write_card(folder: Path, card: PriorCard) -> None:
     aside.replace(path)
 
 
+def require_denoiser(card: PriorCard, folder: Path) -> None:
+    """Refuse (``E-PRI-23``) a folder that holds an autoencoder only, as training leaves one half way."""
+    if "denoiser" not in card.networks:
+        raise ComponentMissing(
+            "E-PRI-23",
+            f"The folder {folder} holds an autoencoder and no denoiser.",
+            why="It is one half of a latent prior; nothing can be reconstructed with it.",
+            fix="Train a denoiser on it: medldm train denoiser.",
+        )
+
+
 def _require_file(folder: Path, path: Path) -> None:
     if path.is_file():
         return

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medldm.errors import ComponentMissing, MedldmError, Problem, UsageError
 from medldm.priors.card import PriorCard, Weights
-from medldm.priors.card_file import FILE, read_card, write_card
+from medldm.priors.card_file import FILE, read_card, require_denoiser, write_card
 from medldm.priors.family import Networks
 from medldm.priors.weight_file import Examined, examine, locate, sha256
 
@@ -107,22 +107,13 @@ def load_prior(folder: Path, build: Build) -> PriorModel:
         ComponentMissing: ``E-PRI-..``, as :func:`read_card` and :func:`load_networks`; ``E-PRI-23`` the folder holds
             an autoencoder only.
     """
-    from medldm.priors.model import PriorModel
-
     card = read_card(folder)
     require_denoiser(card, folder)
-    return PriorModel(card, load_networks(folder, card, build))
+    networks = load_networks(folder, card, build)
+    # A folder can be verified and listed without all that denoising needs.
+    from medldm.priors.model import PriorModel
 
-
-def require_denoiser(card: PriorCard, folder: Path) -> None:
-    """Refuse (``E-PRI-23``) a folder that holds an autoencoder only, as training leaves one half way."""
-    if "denoiser" not in card.networks:
-        raise ComponentMissing(
-            "E-PRI-23",
-            f"The folder {folder} holds an autoencoder and no denoiser.",
-            why="It is one half of a latent prior; nothing can be reconstructed with it.",
-            fix="Train a denoiser on it: medldm train denoiser.",
-        )
+    return PriorModel(card, networks)
 
 
 def verify(folder: Path, build: Build | None = None) -> list[Problem]:

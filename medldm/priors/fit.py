@@ -1,0 +1,272 @@
+"""A prior card held against a scan, before anything heavy runs: refused in a sentence, or a plan said in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from medldm.data import AffineMap, Grid, attenuation_from_hu
+from medldm.errors import ComponentMissing
+from medldm.priors.card import Plane, PriorCard, Range
+
+Use = Literal["slicewise", "slab", "volume"]
+
+# Headers round their spacing.
+_SAME_SPACING = 0.01
+# A network of another resolution does not recognise anatomy; beyond this factor resampling invents or loses most of it.
+MAX_FACTOR = 4.0
+_PLANES: dict[str, Plane] = {
+    "S": "axial",
+    "I": "axial",
+    "P": "coronal",
+    "A": "coronal",
+    "L": "sagittal",
+    "R": "sagittal",
+}
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What of a scan decides whether a prior fits.
+
+    Attributes:
+        modality: ``CT``, ``MR`` or ``OT`` (not known).
+        quantity: of its values: ``HU``, ``1/mm`` or ``arbitrary``.
+        grid: of the image.
+        is_complex: whether the image is complex.
+    """
+
+    modality: str
+    quantity: str
+    grid: Grid
+    is_complex: bool = False
+
+    @property
+    def plane(self) -> Plane:
+        """Of the slices along z, the nearest of the three."""
+        return _PLANES[self.grid.orientation[0]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done to bring prior and scan together; nothing of it is done in silence.
+
+    Attributes:
+        grid: of the image that the prior sees. The scan's own, or one to be reached by
+            ``Resample(plan.grid, scan_grid)``, composed with the measurement operator.
+        resample: whether the two differ.
+        intensity: the scan's quantity to the card's.
+        sentences: for the log, the record and the report.
+    """
+
+    grid: Grid
+    resample: bool
+    intensity: AffineMap
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The outcome.
+
+    Attributes:
+        problems: why the prior cannot be used, all of them; empty when it can.
+        plan: None when there are problems.
+    """
+
+    problems: tuple[ComponentMissing, ...]
+    plan: Plan | None
+
+    def require(self) -> Plan:
+        """The plan.
+
+        Raises:
+            ComponentMissing: the first problem, the others named in its reason.
+        """
+        if self.plan is not None:
+            return self.plan
+        first, *rest = self.problems
+        why = " ".join(part for part in (first.why, *(problem.what for problem in rest)) if part)
+        raise ComponentMissing(first.code, first.what, why=why, fix=first.fix)
+
+
+def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None) -> Fit:
+    """Hold a card against a scan.
+
+    Args:
+        card: of the prior.
+        scan: its plain facts.
+        use: what the recipe's ``prior.as`` asks for; None leaves it to the card.
+
+    Returns:
+        Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
+        ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
+    """
+    spacing, sentences, problems = _spacing(card, scan)
+    problems = [*_of_the_scan(card, scan), *_of_the_use(card, use), *problems]
+    intensity = _intensity(card, scan)
+    if intensity is None:
+        problems.insert(0, _other_quantity(card, scan))
+    grid = scan.grid if spacing == scan.grid.spacing else _regridded(scan.grid, spacing)
+    problems += _of_the_size(card, grid)
+    if problems or intensity is None:
+        return Fit(tuple(problems), None)
+    if intensity.source != intensity.target:
+        sentences.insert(0, f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
+    sentences += _size_sentences(card, grid)
+    return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
+
+
+def _of_the_scan(card: PriorCard, scan: ScanFacts) -> Iterator[ComponentMissing]:
+    if card.modality not in (scan.modality, "OT"):
+        unknown = scan.modality == "OT"
+        yield ComponentMissing(
+            "E-PRI-30",
+            f"The prior {card.name!r} is for {card.modality}, "
+            + ("and the scan's modality is not known." if unknown else f"the scan is {scan.modality}."),
+            why="A prior draws what it was trained on, whatever was scanned.",
+            fix=f"Add --modality {card.modality} if it is one." if unknown else f"Choose a prior for {scan.modality}.",
+        )
+    if card.dimensions == 2 and scan.plane not in card.planes:
+        yield ComponentMissing(
+            "E-PRI-34",
+            f"The prior {card.name!r} is for {' and '.join(card.planes)} slices, those of the scan are {scan.plane}.",
+            why="It has never seen the body from this side.",
+            fix=f"Choose a prior whose planes include {scan.plane}.",
+        )
+    if card.complex == "channels" and not scan.is_complex:
+        yield ComponentMissing(
+            "E-PRI-35",
+            f"The prior {card.name!r} is for complex images, that of the scan is real.",
+            why="Its network takes real and imaginary part.",
+            fix="Choose a prior of magnitudes ('complex: phase-frozen' in its card).",
+        )
+
+
+def _of_the_use(card: PriorCard, use: Use | None) -> Iterator[ComponentMissing]:
+    # A network of single slices is a slab of one slice.
+    possible: tuple[Use, ...] = (
+        ("volume",) if card.dimensions == 3 else ("slab",) if card.slab > 1 else ("slicewise", "slab")
+    )
+    if use is not None and use not in possible:
+        yield ComponentMissing(
+            "E-PRI-36",
+            f"The prior {card.name!r} cannot be used as {use!r}.",
+            why=f"Its card says {card.dimensions} dimensions and {card.slab} slices at once.",
+            fix=f"Write 'as: {possible[0]}' in the recipe's prior section.",
+        )
+
+
+def _intensity(card: PriorCard, scan: ScanFacts) -> AffineMap | None:
+    if card.quantity == scan.quantity:
+        return AffineMap.identity(card.quantity)
+    to_attenuation = attenuation_from_hu()
+    for one in (to_attenuation, to_attenuation.inverse):
+        if (one.source, one.target) == (scan.quantity, card.quantity):
+            return one
+    return None
+
+
+def _other_quantity(card: PriorCard, scan: ScanFacts) -> ComponentMissing:
+    return ComponentMissing(
+        "E-PRI-31",
+        f"The prior {card.name!r} is for values in {card.quantity}, those of the scan are in {scan.quantity}.",
+        why="Between the two there is no fixed conversion.",
+        fix="Choose another prior; CT without a stated unit is read with --modality CT.",
+    )
+
+
+def _formula(map_: AffineMap) -> str:
+    return f"{map_.target} = {map_.scale:.6g} * {map_.source} + {map_.offset:.6g}"
+
+
+def _spacing(card: PriorCard, scan: ScanFacts) -> tuple[tuple[float, float, float], list[str], list[ComponentMissing]]:
+    """Spacing (z, y, x) of the prior's grid; what is done to get there; why it cannot be done."""
+    across = card.slice_spacing_mm if card.slab > 1 else None
+    if card.dimensions == 3:
+        across = card.slice_spacing_mm or card.spacing_mm
+    wanted: tuple[Range | None, ...] = (across, card.spacing_mm, card.spacing_mm)
+    spacing: list[float] = []
+    far: list[tuple[str, float, Range]] = []
+    for axis, own, range_ in zip("zyx", scan.grid.spacing, wanted, strict=True):
+        nearest = own if range_ is None else _nearest(own, range_)
+        if range_ is not None and max(nearest / own, own / nearest) > MAX_FACTOR:
+            far.append((axis, own, range_))
+        spacing.append(nearest)
+    problems = [_too_far(card, *one) for one in far]
+    found = (spacing[0], spacing[1], spacing[2])
+    if found == scan.grid.spacing:
+        return found, [], problems
+    sentence = (
+        f"The scan's spacing of {_lengths(scan.grid.spacing)} is outside the prior's range; the image is reconstructed "
+        f"at {_lengths(found)} and joined to the measurement by linear resampling."
+    )
+    return found, [sentence], problems
+
+
+def _nearest(own: float, range_: Range) -> float:
+    if range_.low * (1 - _SAME_SPACING) <= own <= range_.high * (1 + _SAME_SPACING):
+        return own
+    return min(max(own, range_.low), range_.high)
+
+
+def _too_far(card: PriorCard, axis: str, own: float, range_: Range) -> ComponentMissing:
+    slices = axis == "z"
+    return ComponentMissing(
+        "E-PRI-33" if slices else "E-PRI-32",
+        f"The prior {card.name!r} is for {'slices' if slices else 'voxels'} {_span(range_)} apart, those of the scan "
+        f"are {own:.3g} mm apart along {axis}.",
+        why=f"Resampling by more than a factor of {MAX_FACTOR:g} would invent or lose most of the image.",
+        fix="Choose a prior made for this resolution.",
+    )
+
+
+def _span(range_: Range) -> str:
+    return f"{range_.low:g} mm" if range_.low == range_.high else f"{range_.low:g} to {range_.high:g} mm"
+
+
+def _lengths(spacing: tuple[float, float, float]) -> str:
+    return " x ".join(f"{length:.3g}" for length in spacing) + " mm (z, y, x)"
+
+
+def _regridded(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
+    """A grid of another spacing that covers the same voxels' extent, centred on it."""
+    steps = [new / old for new, old in zip(spacing, grid.spacing, strict=True)]
+    shape = tuple(max(1, math.ceil(n / step - 1e-6)) for n, step in zip(grid.shape, steps, strict=True))
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * np.asarray(steps)
+    centre = grid.world((np.asarray(grid.shape) - 1) / 2)
+    affine[:3, 3] = centre - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
+    return Grid(shape, affine, grid.axes)
+
+
+def _seen(card: PriorCard, grid: Grid) -> tuple[tuple[str, int], ...]:
+    """The axes that the network looks along, and their sizes."""
+    named = tuple(zip(grid.axes, grid.shape, strict=True))
+    return named if card.dimensions == 3 else named[1:]
+
+
+def _of_the_size(card: PriorCard, grid: Grid) -> Iterator[ComponentMissing]:
+    small = [(axis, n) for axis, n in _seen(card, grid) if 2 * n < card.size.at_least]
+    if small:
+        sizes = " and ".join(f"{n} along {axis}" for axis, n in small)
+        yield ComponentMissing(
+            "E-PRI-37",
+            f"The image is too small for the prior {card.name!r}: {sizes}, at least {card.size.at_least} are needed.",
+            why="It would be padded to more than twice its size, and the network would see mostly what is not there.",
+            fix="Choose a prior of slices, or a larger part of the scan.",
+        )
+
+
+def _size_sentences(card: PriorCard, grid: Grid) -> Iterator[str]:
+    size = card.size
+    padded = [(axis, n) for axis, n in _seen(card, grid) if n < size.at_least]
+    tiled = [(axis, n) for axis, n in _seen(card, grid) if size.at_most is not None and n > size.at_most]
+    for axis, n in padded:
+        yield f"Along {axis} the network sees {n} voxels padded to {size.at_least}."
+    for axis, n in tiled:
+        yield f"Along {axis} the {n} voxels are denoised in overlapping tiles of at most {size.at_most}."
