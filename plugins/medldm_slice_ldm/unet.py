@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from diffusers import UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
@@ -31,13 +31,17 @@ class SliceUNetOptions:
     """
 
     channels: Positive = 1
-    widths: tuple[Positive, ...] = (64, 96, 128, 128)
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 96, 128, 128)
     layers: Positive = 1
     fold: Positive = 2
     attention: bool = False
     facts: Annotated[int, Field(ge=0)] = 0
     groups: Positive = 16
     noise_scale: float = 100.0
+
+    def __post_init__(self) -> None:
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(f"widths {list(self.widths)} do not divide into {self.groups} groups")
 
 
 class SliceUNet(nn.Module):
