@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from medldm.errors import ComponentMissing, MedldmError, UsageError
 from medldm.host.yaml_file import read_mapping
@@ -40,6 +41,8 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("How it came about", ("training",)),
     ("The parametrization; at the end, since schedules are long", ("prediction",)),
 )
+# The emitter leaves some unusual words bare that its own reader does not take; these are quoted.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_ .,;/()+*%=-]*")
 
 
 def read_card(folder: Path) -> PriorCard:
@@ -129,7 +132,10 @@ def _card_of(entries: Mapping[str, Any], path: Path) -> PriorCard:
         card: PriorCard = build(PriorCard, entries, subject=f"prior card {path}")
     except MedldmError as error:
         raise ComponentMissing(
-            "E-PRI-06", error.what, why=error.why, fix=error.fix.replace("the recipe", "the card")
+            "E-PRI-06",
+            error.what,
+            why=error.why,
+            fix=error.fix.replace("the recipe", "the card") or "Correct the card.",
         ) from error
     for weights in card.weights.values():
         if weights.file.endswith(SUFFIXES):
@@ -180,8 +186,10 @@ def _text(entries: Mapping[str, Any]) -> str:
 
 def _laid_out(value: Any) -> Any:
     """Tables on lines of their own; what is flat and short, and every list of numbers, on one line."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else DoubleQuotedScalarString(value)
     if isinstance(value, Mapping):
-        table = CommentedMap((key, _laid_out(inner)) for key, inner in value.items())
+        table = CommentedMap((_laid_out(key), _laid_out(inner)) for key, inner in value.items())
         flat = not any(isinstance(inner, (Mapping, list)) for inner in value.values())
         if not value or (flat and len(repr(dict(value))) <= 90):
             table.fa.set_flow_style()
