@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import medldm
-from medldm.cli import benchmark, demo, doctor, evaluate, inspect, plugins, recipes, reconstruct, simulate
+from medldm.cli import benchmark, demo, doctor, evaluate, inspect, plugins, recipes, reconstruct, simulate, train
 from medldm.cli.allocator import keep_freed_pages
 from medldm.cli.failure import guarded
 from medldm.cli.session import Session
@@ -61,6 +61,7 @@ app.command("simulate")(simulate.command)
 app.command("evaluate")(evaluate.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
+app.add_typer(train.app, name="train")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(plugins.app, name="plugins")
 

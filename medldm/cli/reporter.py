@@ -61,12 +61,12 @@ class Reporter:
                 columns = (TextColumn("[cyan]{task.description:>9}[/] "), BarColumn(), MofNCompleteColumn())
                 self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
                 self._bar.start()
-                self._task = self._bar.add_task("solve", total=total)
+                self._task = self._bar.add_task("step", total=total)
             if self._task is not None:
                 self._bar.update(self._task, completed=index)
         elif time.monotonic() - self._line_at > LINE_EVERY_SECONDS:
             self._line_at = time.monotonic()
-            self.console.print(f"    solve  step {index} of {total}", highlight=False)
+            self.console.print(f"     step  {event.message}", highlight=False)
 
     def _close_bar(self) -> None:
         if self._bar is not None:

@@ -1,0 +1,1 @@
+"""Training of autoencoders and denoisers on a folder of scans."""

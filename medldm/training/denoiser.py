@@ -1,0 +1,139 @@
+"""Training a denoiser: draw patches, add noise, learn to take it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from medldm.inference.denoiser import Denoiser
+from medldm.inference.parametrization import Parametrization
+from medldm.training.averaging import WeightAverage, averaged
+from medldm.training.batches import Batches
+from medldm.training.config import TrainConfig
+from medldm.training.objective import denoising_loss, draw_sigma, stratified
+from medldm.training.patches import PatchSampler, held_back_patches
+from medldm.training.sampling import heun_samples, noise_levels
+from medldm.training.sheet import write_sheet
+
+# Noise levels at which the held-back patches are looked at, in units of the data's standard deviation.
+LOOKS = (0.12, 0.4, 1.2, 4.0)
+_SHOWN = 6
+
+ToState = Callable[[Tensor], Tensor]
+
+
+class DenoiserTrainee:
+    """A network learning ``E[x0 | x0 + sigma n]``.
+
+    Args:
+        network: fresh or resumed.
+        parametrization: what it predicts.
+        sigma_data: standard deviation of the state.
+        config: of the run.
+        trained: sampler of patches to learn from.
+        held_back: sampler of patches to look at.
+        accelerator: device, precision and processes.
+        encode: model values -> state; the identity for a pixel prior.
+        decode: state -> model values, for pictures and figures.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        parametrization: Parametrization,
+        sigma_data: float,
+        config: TrainConfig,
+        trained: PatchSampler,
+        held_back: PatchSampler,
+        accelerator: Accelerator,
+        encode: ToState,
+        decode: ToState,
+    ) -> None:
+        self.config, self.parametrization, self.sigma_data = config, parametrization, sigma_data
+        self.accelerator, self.encode, self.decode = accelerator, encode, decode
+        if config.patches.dimensions == 2:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(accelerator.device)
+        options = config.optimiser
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), options.rate, betas=options.betas, weight_decay=options.decay, fused=True
+        )
+        self.average = WeightAverage(self.network, options.average)
+        compiled = torch.compile(self.network) if config.run.compile else self.network
+        self._prepared, self._optimiser = accelerator.prepare(compiled, self.optimiser)
+        self._batches = Batches(trained, accelerator, config.run)
+        self._looked = held_back_patches(held_back, config, accelerator.device)
+
+    def learn(self, step: int, rate: float) -> Mapping[str, float]:
+        """See :class:`medldm.training.loop.Trainee`."""
+        batch = self._batches.at(step)
+        device = self.accelerator.device
+        clean = self.encode(batch.images.to(device))
+        generator = self._generator("noise", step)
+        limits = self.parametrization.sigma_min, self.parametrization.sigma_max
+        sigma = draw_sigma(self.config.objective, *limits, stratified(len(clean), generator)).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        each = (-1, *(1,) * (clean.ndim - 1))
+        condition = batch.conditions.to(device)
+        denoised = self.parametrization.denoised(
+            lambda x, level: self._prepared(x, level, condition), clean + sigma.reshape(each) * noise, sigma
+        )
+        loss = denoising_loss(denoised, clean, sigma, self.sigma_data, self.config.objective).mean()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.optimiser.clip)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.average.update(self.network, step)
+        return {"loss": float(loss.detach())}
+
+    def look(self) -> Mapping[str, float]:
+        """Loss and PSNR of the averaged network on held-back patches, per noise level."""
+        images, conditions = self._looked
+        clean = self.encode(images)
+        figures: dict[str, float] = {}
+        losses = []
+        denoiser = Denoiser(self.network, self.parametrization)
+        with averaged(self.network, self.average):
+            for index, factor in enumerate(LOOKS):
+                sigma = torch.full((len(clean),), factor * self.sigma_data, device=clean.device)
+                generator = self._generator("look", index)
+                noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+                denoised = self._denoised(denoiser, clean + float(sigma[0]) * noise, sigma, conditions)
+                losses.append(denoising_loss(denoised, clean, sigma, self.sigma_data, self.config.objective).mean())
+                error = (self.decode(denoised) - images).square().flatten(1).mean(1)
+                figures[f"dB at {float(sigma[0]):.2g}"] = float(-10 * error.clamp(min=1e-12).log10().mean())
+        return {"error": float(torch.stack(losses).mean()), **figures}
+
+    def draw(self, path: Path) -> None:
+        """Real, noisy and denoised held-back patches, and samples from pure noise."""
+        images, conditions = self._looked[0][:_SHOWN], self._looked[1][:_SHOWN]
+        clean = self.encode(images)
+        rows = [("held back", images)]
+        generator = self._generator("sheet", 0)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        denoiser = Denoiser(self.network, self.parametrization)
+        with averaged(self.network, self.average):
+            for factor in LOOKS[1:3]:
+                sigma = torch.full((len(clean),), factor * self.sigma_data, device=clean.device)
+                noisy = clean + float(sigma[0]) * noise
+                denoised = self._denoised(denoiser, noisy, sigma, conditions)
+                rows += [(f"noise {float(sigma[0]):.2g}", self.decode(noisy)), ("denoised", self.decode(denoised))]
+            levels = noise_levels(18, self.parametrization.sigma_min, self.parametrization.sigma_max)
+            drawn = heun_samples(lambda x, sigma: self._denoised(denoiser, x, sigma, conditions), noise, levels)
+        write_sheet(path, [*rows, ("samples", self.decode(drawn))])
+
+    def _generator(self, purpose: str, step: int) -> torch.Generator:
+        place = self.accelerator.process_index
+        seed = hash((self.config.seed, step, place)) if purpose == "noise" else step
+        return torch.Generator().manual_seed(seed % 2**63)
+
+    @torch.no_grad()
+    def _denoised(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, conditions: Tensor) -> Tensor:
+        parts = zip(x.split(_SHOWN), sigma.split(_SHOWN), conditions.split(_SHOWN), strict=True)
+        return torch.cat([denoiser(*part) for part in parts])

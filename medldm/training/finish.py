@@ -1,0 +1,89 @@
+"""The end of a training: a prior folder whose card holds what was measured."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from medldm.host.options import build
+from medldm.priors.card import PriorCard, Weights
+from medldm.priors.folder import write_prior
+from medldm.training.command import Prepared
+from medldm.training.state import Progress
+
+
+def write_priors(
+    prepared: Prepared,
+    card: PriorCard,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    progress: Progress,
+    quality: Mapping[str, Any],
+    folder: Path,
+) -> list[Path]:
+    """Write the prior folder of the card, and one for each further card of the same weights.
+
+    Args:
+        prepared: of the run.
+        card: with its networks and latent figures.
+        tensors: role -> averaged weights.
+        progress: at the end.
+        quality: measured figures.
+        folder: below which the prior folders are made, each of its card's name.
+
+    Returns:
+        The folders.
+    """
+    plain = prepared.config.plain()
+    training = replace(
+        card.training,
+        commands=(*card.training.commands, *([prepared.command] if prepared.command else [])),
+        config={name: value for name, value in plain.items() if name not in ("card", "also")},
+        figures={
+            **card.training.figures,
+            "steps": progress.step,
+            "seconds": round(progress.seconds),
+            "device": device_words(prepared.accelerator.device),
+            "held_back_error": float(f"{progress.best:.4g}"),
+            "scans": len(prepared.scans),
+        },
+    )
+    complete = replace(card, training=training, quality={**card.quality, **_rounded(quality)})
+    written = write_prior(folder / card.name, complete, tensors, overwrite=True)
+    folders = [folder / card.name]
+    for changes in prepared.config.also:
+        other = _sibling(written, changes)
+        write_prior(folder / other.name, other, {}, overwrite=True)
+        folders.append(folder / other.name)
+    return folders
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Four digits: what a measurement on some dozens of patches is worth."""
+    return {
+        name: _rounded(value) if isinstance(value, Mapping) else float(f"{value:.4g}")
+        for name, value in figures.items()
+    }
+
+
+def _sibling(card: PriorCard, changes: Mapping[str, Any]) -> PriorCard:
+    import pydantic
+
+    plain = pydantic.TypeAdapter(PriorCard).dump_python(card, mode="json")
+    # None stands for a field's default, which a strict reading does not take in the place of a table.
+    given = {name: value for name, value in {**plain, **changes}.items() if value is not None}
+    other = cast(PriorCard, build(PriorCard, given, where="also", subject="prior card"))
+    weights = {role: Weights(f"../{card.name}/{one.file}", one.sha256) for role, one in card.weights.items()}
+    return replace(other, weights=weights)
+
+
+def device_words(device: torch.device) -> str:
+    """The device in words, without a host's name."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{torch.get_num_threads()} CPU threads ({platform.machine()})"

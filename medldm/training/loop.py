@@ -1,0 +1,188 @@
+"""The loop of every training: learn, look, save; stopped and resumed at any step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from medldm.errors import UsageError
+from medldm.training.config import TrainConfig
+from medldm.training.schedule import cool_down_begins, learning_rate
+from medldm.training.state import Progress, TrainingState
+
+Tell = Callable[[str, str, Mapping[str, Any]], None]
+
+
+class Trainee(Protocol):
+    """What is trained."""
+
+    def learn(self, step: int, rate: float) -> Mapping[str, float]:
+        """One step at a learning rate; the losses."""
+        ...
+
+    def look(self) -> Mapping[str, float]:
+        """Figures on held-back subjects; ``error`` among them decides when to stop."""
+        ...
+
+    def draw(self, path: Path) -> None:
+        """A sheet of pictures."""
+        ...
+
+
+class Interruption:
+    """The first Ctrl-C or SIGTERM ends after the step with the state saved; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def train(
+    trainee: Trainee,
+    state: TrainingState,
+    config: TrainConfig,
+    folder: Path,
+    tell: Tell,
+    *,
+    resume: bool,
+    stop_after: float | None = None,
+    leader: bool = True,
+) -> Progress | None:
+    """Train to the last step, or until the held-back error stops falling.
+
+    Args:
+        trainee: what learns.
+        state: of the trainee.
+        config: of the run.
+        folder: for ``state.safetensors``, ``history.json`` and ``sheets/``.
+        tell: receives ``(stage, message, fields)``.
+        resume: go on from the state in ``folder`` if there is one.
+        stop_after: seconds after which to save and leave.
+        leader: False on all but one of several processes; only the leader writes.
+
+    Returns:
+        The progress at the end; None when it was left early with the state saved.
+
+    Raises:
+        KeyboardInterrupt: asked to stop; the state is saved.
+        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False.
+    """
+    run, path = config.run, folder / "state.safetensors"
+    progress = _resumed(state, path, config, resume=resume)
+    tell("train", f"step {progress.step} of {run.steps}", {"index": progress.step, "total": run.steps})
+    began = saved = told = time.monotonic()
+    spent = progress.seconds
+    since, items = progress.step, began
+    with Interruption() as interruption:
+        while progress.step < run.steps:
+            if progress.step == cool_down_begins(run) and leader:
+                state.save(_level_state(path), progress)
+            losses = trainee.learn(progress.step, learning_rate(progress.step, config.optimiser, run))
+            progress.step += 1
+            now = time.monotonic()
+            progress.seconds = spent + now - began
+            if now - told > 2 or progress.step == run.steps:
+                told = now
+                rate = (progress.step - since) / max(now - items, 1e-9)
+                since, items = progress.step, now
+                values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+                message = f"step {progress.step} of {run.steps}: {values}, {rate:.2f} steps/s"
+                tell("step", message, {"index": progress.step, "total": run.steps, "steps_per_s": rate, **losses})
+            over = stop_after is not None and now - began > stop_after
+            if progress.step % run.check_every == 0 or progress.step == run.steps:
+                _look(trainee, progress, folder, tell, losses, leader=leader)
+                if progress.history and _stalled(progress, config):
+                    tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
+                    break
+            if leader and (now - saved > run.save_every or over or interruption.asked):
+                saved = now
+                state.save(path, progress)
+            if interruption.asked:
+                raise KeyboardInterrupt
+            if over and progress.step < run.steps:
+                tell("train", f"left at step {progress.step} of {run.steps}; --resume goes on", {})
+                return None
+    if leader:
+        state.save(path, progress)
+    return progress
+
+
+def _level_state(path: Path) -> Path:
+    return path.with_name("state-before-cool-down.safetensors")
+
+
+def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: bool) -> Progress:
+    if not path.is_file():
+        return Progress()
+    if not resume:
+        raise UsageError(
+            "E-TRN-12",
+            f"{path.parent} holds the state of a training.",
+            why="It would be lost.",
+            fix="Add --resume to go on with it, or choose another folder.",
+        )
+    progress = state.load(path)
+    level = _level_state(path)
+    # A run made longer goes on from where the rate was level: from the cooled state it would have to warm up again.
+    if progress.step < config.run.steps and level.is_file():
+        before = state.load(level)
+        if before.step < cool_down_begins(config.run) and before.step < progress.step:
+            return before
+        progress = state.load(path)
+    return progress
+
+
+def _stalled(progress: Progress, config: TrainConfig) -> bool:
+    looks = (progress.step - progress.best_step) // config.run.check_every
+    return looks >= config.run.patience
+
+
+def _look(
+    trainee: Trainee, progress: Progress, folder: Path, tell: Tell, losses: Mapping[str, float], *, leader: bool
+) -> None:
+    figures = dict(trainee.look())
+    error = figures["error"]
+    if error < progress.best:
+        progress.best, progress.best_step = error, progress.step
+    progress.history.append({"step": progress.step, "seconds": progress.seconds, **losses, **figures})
+    if leader:
+        sheets = folder / "sheets"
+        sheets.mkdir(parents=True, exist_ok=True)
+        trainee.draw(sheets / f"step-{progress.step:07d}.png")
+        aside = folder / ".history.json.part"
+        aside.write_text(json.dumps(progress.history, indent=1) + "\n", encoding="utf-8")
+        aside.replace(folder / "history.json")
+        from medldm.training.sheet import loss_curve
+
+        loss_curve(progress.history, folder / "losses.png")
+    values = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    tell("look", f"step {progress.step}: {values}", {"step": progress.step, **figures})
+
+
+def discard_state(folder: Path) -> None:
+    """Remove what a finished run no longer needs."""
+    shutil.rmtree(folder, ignore_errors=True)

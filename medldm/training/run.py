@@ -1,0 +1,198 @@
+"""``train_denoiser`` and ``train_autoencoder``: from folders of scans to prior folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from medldm.errors import UsageError
+from medldm.inference.networks import Autoencoder
+from medldm.priors.card import Latent, PriorCard
+from medldm.priors.card_file import read_card
+from medldm.priors.folder import load_networks
+from medldm.priors.prediction import parametrization_of
+from medldm.training.autoencoder import AutoencoderTrainee, measure_latent
+from medldm.training.averaging import averaged
+from medldm.training.command import Prepared
+from medldm.training.denoiser import DenoiserTrainee
+from medldm.training.finish import write_priors
+from medldm.training.loop import Tell, train
+from medldm.training.patches import held_back_patches
+from medldm.training.state import Progress, TrainingState
+
+# Patches on which the latent's mean and spread are measured.
+_MEASURED_STEPS = 24
+
+
+def train_autoencoder(
+    prepared: Prepared, out: Path, tell: Tell, *, resume: bool = False, stop_after: float | None = None
+) -> list[Path]:
+    """Train an autoencoder.
+
+    Args:
+        prepared: scans, configuration, device.
+        out: for the prior folder and, below ``training/``, state, sheets and curves.
+        tell: receives ``(stage, message, fields)``.
+        resume: go on from the state in ``out``.
+        stop_after: seconds after which to save and leave.
+
+    Returns:
+        The folder of the autoencoder; empty when it was left early.
+    """
+    card = prepared.config.card
+    torch.manual_seed(prepared.config.seed)
+    autoencoder = prepared.family.build({"autoencoder": _options(card, "autoencoder")}).autoencoder
+    assert autoencoder is not None
+    trainee = AutoencoderTrainee(
+        autoencoder, prepared.config, prepared.trained, prepared.held_back, prepared.accelerator
+    )
+    state = TrainingState(
+        {
+            "autoencoder": (trainee.network, trainee.optimiser, trainee.average),
+            "discriminator": (trainee.discriminator, trainee.judge, None),
+        },
+        prepared.job(),
+    )
+    progress = _trained(trainee, state, prepared, out, tell, resume=resume, stop_after=stop_after)
+    if progress is None or not prepared.accelerator.is_main_process:
+        return []
+    with averaged(trainee.network, trainee.average):
+        device = prepared.accelerator.device
+        seen = torch.cat([prepared.trained.batch(step).images[:2] for step in range(_MEASURED_STEPS)])
+        unseen, _ = held_back_patches(prepared.held_back, prepared.config, device)
+        figures = measure_latent(cast(Autoencoder, trainee.network), seen.to(device), unseen)
+    latent = Latent(figures.scale, figures.shift, figures.gain, figures.error)
+    quality = {"held_back": dict(trainee.look())}
+    finished = replace(card, latent=latent, networks={"autoencoder": _options(card, "autoencoder")})
+    return write_priors(prepared, finished, {"autoencoder": trainee.average.weights}, progress, quality, out)
+
+
+def train_denoiser(
+    prepared: Prepared, out: Path, tell: Tell, *, resume: bool = False, stop_after: float | None = None
+) -> list[Path]:
+    """Train a denoiser, of images or, where the configuration names an autoencoder, of its latents.
+
+    Args:
+        prepared: scans, configuration, device.
+        out: for the prior folders and, below ``training/``, state, sheets and curves.
+        tell: receives ``(stage, message, fields)``.
+        resume: go on from the state in ``out``.
+        stop_after: seconds after which to save and leave.
+
+    Returns:
+        The prior folders; empty when it was left early.
+    """
+    space = _StateSpace.of(prepared)
+    card = space.card
+    options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
+    torch.manual_seed(prepared.config.seed)
+    network = prepared.family.build({"denoiser": options}).denoiser
+    assert network is not None
+    trainee = DenoiserTrainee(
+        network,
+        parametrization_of(card.prediction, card.sigma),
+        card.prediction.sigma_data if card.prediction.kind == "edm" else 1.0,
+        prepared.config,
+        prepared.trained,
+        prepared.held_back,
+        prepared.accelerator,
+        space.encode,
+        space.decode,
+    )
+    state = TrainingState({"denoiser": (trainee.network, trainee.optimiser, trainee.average)}, prepared.job())
+    progress = _trained(trainee, state, prepared, out, tell, resume=resume, stop_after=stop_after)
+    if progress is None or not prepared.accelerator.is_main_process:
+        return []
+    tensors: dict[str, Mapping[str, Tensor]] = {"denoiser": trainee.average.weights}
+    if space.autoencoder is not None:
+        tensors["autoencoder"] = space.autoencoder.state_dict()
+    finished = replace(card, networks={**card.networks, "denoiser": options})
+    return write_priors(prepared, finished, tensors, progress, {"held_back": dict(trainee.look())}, out)
+
+
+class _StateSpace:
+    """Where the diffusion takes place: images, or the latents of an autoencoder."""
+
+    def __init__(self, card: PriorCard, autoencoder: nn.Module | None) -> None:
+        self.card, self.autoencoder = card, autoencoder
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> _StateSpace:
+        """As the configuration says."""
+        config = prepared.config
+        if not config.autoencoder:
+            return cls(config.card, None)
+        folder = Path(config.autoencoder)
+        source = read_card(folder)
+        if source.latent is None or "autoencoder" not in source.networks:
+            raise UsageError(
+                "E-TRN-30",
+                f"{folder} holds no autoencoder.",
+                fix="medldm train autoencoder makes one; give its folder as --set autoencoder=FOLDER.",
+            )
+        networks = load_networks(folder, source, prepared.family.build)
+        assert networks.autoencoder is not None
+        card = replace(
+            config.card,
+            latent=source.latent,
+            networks={**config.card.networks, "autoencoder": source.networks["autoencoder"]},
+            training=replace(config.card.training, commands=source.training.commands),
+            quality={**config.card.quality, **{f"autoencoder_{k}": v for k, v in source.quality.items()}},
+        )
+        return cls(card, networks.autoencoder.to(prepared.accelerator.device))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Model values -> state."""
+        if self.autoencoder is None or self.card.latent is None:
+            return images
+        with torch.no_grad():
+            mean = cast(Autoencoder, self.autoencoder).moments(images)[0]
+        return (mean - self.card.latent.shift) * self.card.latent.scale
+
+    def decode(self, states: Tensor) -> Tensor:
+        """State -> model values."""
+        if self.autoencoder is None or self.card.latent is None:
+            return states
+        with torch.no_grad():
+            latents = states / self.card.latent.scale + self.card.latent.shift
+            return cast(Autoencoder, self.autoencoder).decode(latents)
+
+
+def _options(card: PriorCard, role: str) -> dict[str, Any]:
+    if role not in card.networks:
+        raise UsageError(
+            "E-TRN-31",
+            f"The configuration's card has no networks.{role}.",
+            why=f"It says what the {role} that is trained looks like.",
+            fix=f"Add card.networks.{role}; medldm plugins show {card.family} lists its options.",
+        )
+    return dict(card.networks[role])
+
+
+def _trained(
+    trainee: AutoencoderTrainee | DenoiserTrainee,
+    state: TrainingState,
+    prepared: Prepared,
+    out: Path,
+    tell: Tell,
+    *,
+    resume: bool,
+    stop_after: float | None,
+) -> Progress | None:
+    count = sum(parameter.numel() for parameter in trainee.network.parameters())
+    tell("network", f"{count / 1e6:.2f} million parameters on {prepared.accelerator.device}", {"parameters": count})
+    return train(
+        trainee,
+        state,
+        prepared.config,
+        out / "training",
+        tell,
+        resume=resume,
+        stop_after=stop_after,
+        leader=prepared.accelerator.is_main_process,
+    )
