@@ -3,9 +3,10 @@
 from medldm.testing.examples import (
     MetricExample,
     PhysicsExample,
+    PriorExample,
     ReaderExample,
     SolverExample,
     WriterExample,
 )
 
-__all__ = ["MetricExample", "PhysicsExample", "ReaderExample", "SolverExample", "WriterExample"]
+__all__ = ["MetricExample", "PhysicsExample", "PriorExample", "ReaderExample", "SolverExample", "WriterExample"]

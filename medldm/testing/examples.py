@@ -15,6 +15,7 @@ from medldm.data import Acquisition, ReadRequest, Volume, Writer
 from medldm.data.reading import Reader
 from medldm.inference import Likelihood, Physics, Solver
 from medldm.operators import LinearOperator
+from medldm.priors.family import PriorFamily
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,25 @@ class PhysicsExample:
     physics: Physics
     volume: Volume
     operators: tuple[LinearOperator, ...] = ()
+
+
+@dataclass(frozen=True)
+class PriorExample:
+    """For ``register_priors``: networks of a few thousand weights, trained or not.
+
+    Attributes:
+        family: the component.
+        make: writes one prior under the empty folder it is given, by :func:`medldm.priors.folder.write_prior`, and
+            returns the prior's folder.
+        more: further makers, one for each other kind of prior of the family (pixel, latent, slab).
+        foreign: writes a source that ``convert`` takes under the empty folder it is given and returns its path; None
+            for a family that converts nothing.
+    """
+
+    family: PriorFamily
+    make: Callable[[Path], Path]
+    more: tuple[Callable[[Path], Path], ...] = ()
+    foreign: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True)
