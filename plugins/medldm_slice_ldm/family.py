@@ -24,9 +24,8 @@ from medldm_slice_ldm.diffusers_networks import (
 from medldm_slice_ldm.unet import SliceUNet, SliceUNetOptions
 
 if TYPE_CHECKING:
-    from medldm.priors.model import PriorModel
-
     from medldm.priors.card import PriorCard
+    from medldm.priors.model import PriorModel
 
 # The first kind of a role is the one that training makes, and stands where none is named.
 _KINDS: Mapping[str, Mapping[str, tuple[type, Callable[[Any], nn.Module]]]] = {
@@ -76,7 +75,7 @@ class SliceDiffusion:
 
 def _network(role: str, options: Mapping[str, Any]) -> nn.Module:
     kinds = _KINDS[role]
-    kind = options.get("kind", next(iter(kinds)))
+    kind = str(options.get("kind", next(iter(kinds))))
     if kind not in kinds:
         raise _unknown(f"kind of {role}", kind, kinds)
     schema, network = kinds[kind]

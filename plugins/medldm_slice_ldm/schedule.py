@@ -29,6 +29,8 @@ _EDM = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
 # Beyond it nothing of an image of unit variance is left, and x - sigma F loses its digits in single precision.
 _LARGEST_SIGMA = 200.0
 T = TypeVar("T", "_Discrete", "_Flow", "_Edm")
+# A schedule of zero terminal signal-to-noise ratio (Lin et al. 2024) ends at 0, an infinite noise.
+_NO_SIGNAL = 2.0**-24
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=2, le=100000)]
 
@@ -87,7 +89,7 @@ def schedule_of(config: Mapping[str, Any], time_embedding: str = "positional") -
         ComponentMissing: ``E-SLD-06`` the scheduler is none that can be taken.
         UsageError: ``E-OPT-..`` an entry is missing or impossible.
     """
-    name = config.get("_class_name")
+    name = str(config.get("_class_name"))
     if name in _DISCRETE:
         return _discrete(_read(_Discrete, config), first=1 if time_embedding == "fourier" else 0)
     if name in _FLOW:
@@ -96,10 +98,10 @@ def schedule_of(config: Mapping[str, Any], time_embedding: str = "positional") -
         return Schedule(Prediction("flow", levels=float(levels)), _in_use(1 / (levels - 1), levels - 1.0))
     if name in _EDM:
         if time_embedding == "fourier":
-            raise _refused(str(name), "its network takes the logarithm of a time that is negative here")
+            raise _refused(name, "its network takes the logarithm of a time that is negative here")
         read = _read(_Edm, config)
         return Schedule(Prediction("edm", sigma_data=read.sigma_data), _in_use(read.sigma_min, read.sigma_max))
-    raise _refused(str(name), "how its network was trained is not among epsilon, v, x0, flow matching and EDM")
+    raise _refused(name, "how its network was trained is not among epsilon, v, x0, flow matching and EDM")
 
 
 def _discrete(config: _Discrete, first: int) -> Schedule:
@@ -114,9 +116,9 @@ def _discrete(config: _Discrete, first: int) -> Schedule:
     )
     bars = scheduler.alphas_cumprod.double()
     notes = []
-    kept = bars[bars > 0]
+    kept = bars[bars > _NO_SIGNAL]
     if len(kept) < len(bars):
-        notes.append(f"{len(bars) - len(kept)} last level of pure noise (zero terminal SNR) is left out.")
+        notes.append(f"Levels of pure noise, the last {len(bars) - len(kept)} of {len(bars)}, are left out.")
     if len(kept) <= first + 1 or not bool((kept.diff() < 0).all()) or not bool((kept < 1).all()):
         raise _refused("with these betas", "its noise does not increase from level to level")
     sigmas = ((1 - kept) / kept).sqrt()

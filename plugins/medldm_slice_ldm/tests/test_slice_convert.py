@@ -1,0 +1,389 @@
+"""Folders as diffusers writes them, taken over: the denoiser is the original pipeline's to rounding."""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel, VQModel
+from safetensors.torch import load_file, save_file
+
+from medldm.errors import MedldmError
+from medldm.inference.denoiser import Denoiser
+from medldm.priors.card import PriorCard
+from medldm.priors.card_file import read_card
+from medldm.priors.folder import load_networks
+from medldm.priors.prediction import parametrization_of
+from medldm_slice_ldm.family import SliceDiffusion
+
+FAMILY = SliceDiffusion()
+
+
+def unet(**options: Any) -> UNet2DModel:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {
+        "sample_size": 16,
+        "in_channels": 1,
+        "out_channels": 1,
+        "block_out_channels": (4, 8),
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "attention_head_dim": 4,
+    }
+    return UNet2DModel(**settings | options).eval()
+
+
+def autoencoder(kind: type, **options: Any) -> Any:
+    torch.manual_seed(1)
+    settings: dict[str, Any] = {
+        "in_channels": 1,
+        "out_channels": 1,
+        "block_out_channels": (4, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "norm_num_groups": 2,
+        "latent_channels": 3,
+    }
+    return kind(**settings | options).eval()
+
+
+def ddpm(folder: Path, network: UNet2DModel | None = None, scheduler: Any = None) -> DDPMPipeline:
+    pipeline = DDPMPipeline(network or unet(), scheduler or DDPMScheduler(clip_sample=False))
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return pipeline
+
+
+def taken_over(source: Path, folder: Path) -> tuple[PriorCard, Any, Denoiser]:
+    card = FAMILY.convert(source, folder)
+    assert read_card(folder) == card
+    networks = load_networks(folder, card, FAMILY.build)
+    return card, networks, Denoiser(networks.denoiser, parametrization_of(card.prediction, card.sigma))
+
+
+def check_same_denoiser(denoiser: Denoiser, network: UNet2DModel, scheduler: Any, labels: Any = None) -> None:
+    """Against ``pred_original_sample`` of the scheduler at several levels, in single precision."""
+    channels = network.config.in_channels
+    size = 0 if labels is None else network.config.num_class_embeds
+    condition = torch.zeros(2, 0) if labels is None else torch.nn.functional.one_hot(labels, size).float()
+    for level in (0, 3, 250, 700, 999):
+        bar = scheduler.alphas_cumprod[level].double()
+        sigma = ((1 - bar) / bar).sqrt()
+        x = torch.randn(2, channels, 8, 12)
+        noisy = (x + sigma * torch.randn(x.shape)).float()
+        scaled = (noisy * bar.sqrt()).float()
+        with torch.no_grad():
+            predicted = network(scaled, level, class_labels=labels).sample
+            expected = scheduler.step(predicted, level, scaled).pred_original_sample
+            found = denoiser(noisy, sigma.float().repeat(2), condition)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * max(1.0, float(sigma)))
+
+
+def test_a_pixel_pipeline(tmp_path: Path) -> None:
+    pipeline = ddpm(tmp_path / "ddpm")
+    card, networks, denoiser = taken_over(tmp_path / "ddpm", tmp_path / "My Prior 2")
+    check_same_denoiser(denoiser, pipeline.unet, pipeline.scheduler)
+    assert (card.name, card.family, card.prediction.kind) == ("my-prior-2", "slice-diffusion", "epsilon")
+    assert (card.latent, networks.autoencoder, card.slab, card.complex) == (None, None, 1, "phase-frozen")
+    assert (card.size.multiple, card.size.at_most) == (2, 16)
+    # What diffusers calls -1 and 1 are the ends of the range of values.
+    assert card.intensity.to == (-1, 1)
+    scale, offset = card.intensity.affine(200.0)
+    assert (scale * 0 + offset, scale * 200 + offset) == (-1, 1)
+    assert any("placeholder" in note for note in card.training.figures["notes"])
+
+
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
+def test_other_predictions(prediction: str, tmp_path: Path) -> None:
+    scheduler = DDIMScheduler(prediction_type=prediction, clip_sample=False, beta_schedule="scaled_linear")
+    scheduler.set_timesteps(1000)
+    pipeline = DDIMPipeline(unet(add_attention=False, down_block_types=("DownBlock2D",) * 2), scheduler)
+    pipeline.save_pretrained(tmp_path / "ddim", safe_serialization=True)
+    _, _, denoiser = taken_over(tmp_path / "ddim", tmp_path / "prior")
+    # DDIMPipeline sets the scheduler's own defaults aside; the saved one counts.
+    check_same_denoiser(denoiser, pipeline.unet, scheduler)
+
+
+def test_a_bare_network_with_its_scheduler_beside(tmp_path: Path) -> None:
+    network, scheduler = unet(), DDPMScheduler(clip_sample=False)
+    network.save_pretrained(tmp_path / "unet", safe_serialization=True)
+    with pytest.raises(MedldmError, match="what the network predicts") as refusal:
+        FAMILY.convert(tmp_path / "unet", tmp_path / "prior")
+    assert refusal.value.code == "E-SLD-06"
+    scheduler.save_pretrained(tmp_path / "unet")
+    _, _, denoiser = taken_over(tmp_path / "unet", tmp_path / "prior")
+    check_same_denoiser(denoiser, network, scheduler)
+
+
+@pytest.mark.parametrize("kind", [AutoencoderKL, VQModel])
+def test_a_latent_pipeline(kind: type, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    compressor = autoencoder(kind, scaling_factor=0.4)
+    network = unet(in_channels=3, out_channels=3)
+    scheduler = DDIMScheduler(clip_sample=False)
+    scheduler.set_timesteps(1000)
+    diffusers.LDMPipeline(compressor, network, scheduler).save_pretrained(tmp_path / "ldm", safe_serialization=True)
+    card, networks, denoiser = taken_over(tmp_path / "ldm", tmp_path / "prior")
+    check_same_denoiser(denoiser, network, scheduler)
+    assert card.latent is not None and (card.latent.scale, card.latent.shift) == (0.4, 0)
+    assert (card.size.multiple, card.size.at_most) == (4, 32)
+    image, latent = torch.randn(2, 1, 8, 12), torch.randn(2, 3, 4, 6)
+    with torch.no_grad():
+        mean = compressor.encode(image).latents if kind is VQModel else compressor.encode(image).latent_dist.mode()
+        torch.testing.assert_close(networks.autoencoder.moments(image)[0], mean)
+        torch.testing.assert_close(networks.autoencoder.decode(latent), compressor.decode(latent).sample)
+
+
+def test_a_kl_autoencoder_beside_under_its_own_name(tmp_path: Path) -> None:
+    """Pipelines of other authors call the autoencoder ``vae``; what counts are the parts."""
+    source = tmp_path / "source"
+    ddpm(source, unet(in_channels=3, out_channels=3))
+    autoencoder(AutoencoderKL, shift_factor=0.1).save_pretrained(source / "vae", safe_serialization=True)
+    index = json.loads((source / "model_index.json").read_text())
+    index |= {"_class_name": "TheirPipeline", "vae": ["diffusers", "AutoencoderKL"], "safety_checker": [None, None]}
+    (source / "model_index.json").write_text(json.dumps(index))
+    card = FAMILY.convert(source, tmp_path / "prior")
+    assert card.latent is not None and (card.latent.scale, card.latent.shift) == (0.18215, 0.1)
+
+
+def test_a_scale_that_nobody_stated_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    network = unet(in_channels=3, out_channels=3)
+    pipeline = diffusers.LDMPipeline(autoencoder(VQModel), network, DDIMScheduler())
+    pipeline.save_pretrained(source, safe_serialization=True)
+    edit(source / "vqvae" / "config.json", scaling_factor=...)
+    notes = FAMILY.convert(source, tmp_path / "prior").training.figures["notes"]
+    assert any("no scaling_factor" in note for note in notes)
+
+
+def test_gain_of_a_linear_decoder() -> None:
+    from medldm_slice_ldm.latent_figures import latent_figures
+
+    class Linear:
+        downscale, latent_channels = 1, 2
+
+        def moments(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return (x - 1) / 3 + 0.1, torch.zeros_like(x)
+
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            return 3 * z + 1
+
+    gain, error = latent_figures(Linear(), scale=0.5, shift=0.25)
+    assert gain == pytest.approx(3 / 0.5, rel=1e-4)
+    assert error == pytest.approx(0.3, rel=1e-4)
+
+
+def test_classes(tmp_path: Path) -> None:
+    network = unet(num_class_embeds=3)
+    pipeline = ddpm(tmp_path / "ddpm", network)
+    card, _, denoiser = taken_over(tmp_path / "ddpm", tmp_path / "prior")
+    assert card.facts.classes == {"class": ("0", "1", "2")}
+    check_same_denoiser(denoiser, network, pipeline.scheduler, labels=torch.tensor([2, 0]))
+
+
+def test_a_learned_variance_is_left_aside(tmp_path: Path) -> None:
+    network = unet(out_channels=2)
+    pipeline = ddpm(tmp_path / "ddpm", network, DDPMScheduler(variance_type="learned_range", clip_sample=False))
+    _, _, denoiser = taken_over(tmp_path / "ddpm", tmp_path / "prior")
+    check_same_denoiser(denoiser, network, pipeline.scheduler)
+
+
+@pytest.mark.parametrize(("channels", "slab", "complex_"), [(2, 1, "channels"), (3, 3, "phase-frozen")])
+def test_what_channels_mean(channels: int, slab: int, complex_: str, tmp_path: Path) -> None:
+    ddpm(tmp_path / "ddpm", unet(in_channels=channels, out_channels=channels))
+    card = FAMILY.convert(tmp_path / "ddpm", tmp_path / "prior")
+    assert (card.slab, card.complex) == (slab, complex_)
+    assert any("channels are taken as" in note for note in card.training.figures["notes"])
+
+
+def test_half_precision_stays_half(tmp_path: Path) -> None:
+    ddpm(tmp_path / "ddpm", unet().half())
+    FAMILY.convert(tmp_path / "ddpm", tmp_path / "prior")
+    assert {t.dtype for t in load_file(tmp_path / "prior" / "denoiser.safetensors").values()} == {torch.float16}
+    ddpm(tmp_path / "single")
+    FAMILY.convert(tmp_path / "single", tmp_path / "prior32")
+    assert {t.dtype for t in load_file(tmp_path / "prior32" / "denoiser.safetensors").values()} == {torch.float32}
+
+
+def test_shards(tmp_path: Path) -> None:
+    network = unet()
+    network.save_pretrained(tmp_path / "unet", safe_serialization=True, max_shard_size="20KB")
+    DDPMScheduler(clip_sample=False).save_pretrained(tmp_path / "unet")
+    assert (tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json").is_file()
+    _, networks, _ = taken_over(tmp_path / "unet", tmp_path / "prior")
+    torch.testing.assert_close(networks.denoiser.unet.state_dict(), network.state_dict(), rtol=0, atol=0)
+
+
+def test_attention_under_its_former_names(tmp_path: Path) -> None:
+    pipeline = ddpm(tmp_path / "ddpm")
+    path = tmp_path / "ddpm" / "unet" / "diffusion_pytorch_model.safetensors"
+    former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = load_file(path)
+    for new, old in former.items():
+        tensors = {name.replace(f".{new}.", f".{old}."): tensor for name, tensor in tensors.items()}
+    assert any(".query." in name for name in tensors)
+    save_file(tensors, path)
+    _, networks, _ = taken_over(tmp_path / "ddpm", tmp_path / "prior")
+    torch.testing.assert_close(networks.denoiser.unet.state_dict(), pipeline.unet.state_dict(), rtol=0, atol=0)
+
+
+def edit(path: Path, **entries: Any) -> None:
+    """Change entries of a JSON file; ``...`` removes one."""
+    changed = json.loads(path.read_text()) | entries
+    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not ...}))
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def _pickle_only(source: Path) -> None:
+    (source / "unet" / WEIGHTS).unlink()
+    (source / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x02")
+
+
+def _onnx_only(source: Path) -> None:
+    (source / "unet" / WEIGHTS).rename(source / "unet" / "model.onnx")
+
+
+def _no_weights(source: Path) -> None:
+    (source / "unet" / WEIGHTS).unlink()
+
+
+def _truncated(source: Path) -> None:
+    path = source / "unet" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _not_finite(source: Path) -> None:
+    path = source / "unet" / WEIGHTS
+    tensors = load_file(path)
+    tensors["conv_in.weight"][0] = float("nan")
+    save_file(tensors, path)
+
+
+def _other_shapes(source: Path) -> None:
+    edit(source / "unet" / "config.json", block_out_channels=[8, 8])
+
+
+def _enormous(source: Path) -> None:
+    edit(source / "unet" / "config.json", block_out_channels=[16384, 16384])
+
+
+def _text_model(source: Path) -> None:
+    edit(source / "unet" / "config.json", _class_name="UNet2DConditionModel")
+
+
+def _text_encoder(source: Path) -> None:
+    edit(source / "model_index.json", text_encoder=["transformers", "CLIPTextModel"])
+
+
+def _own_code(source: Path) -> None:
+    edit(source / "model_index.json", unet=["their_module", "TheirUNet"])
+
+
+def _options_with_code(source: Path) -> None:
+    edit(source / "unet" / "config.json", auto_map={"AutoModel": "their_module.TheirUNet"})
+
+
+def _quantised(source: Path) -> None:
+    edit(source / "unet" / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+
+
+def _super_resolution(source: Path) -> None:
+    edit(source / "unet" / "config.json", in_channels=2)
+
+
+def _shard_elsewhere(source: Path) -> None:
+    (source / "unet" / f"{WEIGHTS}.index.json").write_text('{"weight_map": {"a": "../../secret.safetensors"}}')
+
+
+def _not_json(source: Path) -> None:
+    (source / "unet" / "config.json").write_text("[" * 100000)
+
+
+def _no_scheduler(source: Path) -> None:
+    shutil.rmtree(source / "scheduler")
+
+
+def _four_colours(source: Path) -> None:
+    shutil.rmtree(source)
+    ddpm(source, unet(in_channels=4, out_channels=4))
+
+
+def _latents_that_do_not_fit(source: Path) -> None:
+    autoencoder(AutoencoderKL).save_pretrained(source / "vae", safe_serialization=True)
+    edit(source / "model_index.json", vae=["diffusers", "AutoencoderKL"])
+
+
+def _single_file(source: Path) -> None:
+    shutil.rmtree(source)
+    source.write_bytes(b"\x80\x02")
+
+
+def _nothing(source: Path) -> None:
+    shutil.rmtree(source)
+
+
+def _another_folder(source: Path) -> None:
+    (source / "model_index.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "word"),
+    [
+        (_pickle_only, "E-PRI-03", "safe_serialization=True"),
+        (_onnx_only, "E-SLD-05", "model.onnx"),
+        (_no_weights, "E-SLD-05", "no safetensors file"),
+        (_truncated, "E-PRI-11", "truncated"),
+        (_not_finite, "E-PRI-20", "conv_in.weight"),
+        (_other_shapes, "E-SLD-08", "by the configuration"),
+        (_enormous, "E-SLD-08", "by the configuration"),
+        (_text_model, "E-SLD-04", "UNet2DConditionModel"),
+        (_text_encoder, "E-SLD-04", "'text_encoder' of class CLIPTextModel"),
+        (_own_code, "E-SLD-04", "TheirUNet"),
+        (_options_with_code, "E-OPT-01", "auto_map"),
+        (_quantised, "E-OPT-01", "quantization_config"),
+        (_super_resolution, "E-OPT-05", "2 channels come in"),
+        (_shard_elsewhere, "E-SLD-05", "no file of this folder"),
+        (_not_json, "E-SLD-03", "cannot be read"),
+        (_no_scheduler, "E-SLD-06", "scheduler_config.json"),
+        (_four_colours, "E-SLD-07", "4 channels"),
+        (_latents_that_do_not_fit, "E-SLD-07", "the latent has 3"),
+        (_single_file, "E-SLD-03", "single file"),
+        (_nothing, "E-SLD-03", "does not exist"),
+        (_another_folder, "E-SLD-03", "neither model_index.json"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_cannot_be_taken_is_refused_and_leaves_nothing(damage: Any, code: str, word: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    ddpm(source)
+    damage(source)
+    with pytest.raises(MedldmError) as refusal:
+        FAMILY.convert(source, tmp_path / "priors" / "prior")
+    assert refusal.value.code == code
+    assert word in str(refusal.value)
+    assert not (tmp_path / "priors" / "prior").exists()
+
+
+def test_a_single_checkpoint_is_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
+    with pytest.raises(MedldmError, match="E-PRI-03"):
+        FAMILY.convert(tmp_path / "model.ckpt", tmp_path / "prior")
+
+
+def test_nothing_is_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ddpm(tmp_path / "ddpm")
+    edit(tmp_path / "ddpm" / "unet" / "config.json", _name_or_path="someone/on-the-hub")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    FAMILY.convert(tmp_path / "ddpm", tmp_path / "prior")
