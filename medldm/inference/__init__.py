@@ -10,17 +10,34 @@ from medldm.inference.capabilities import (
     HasUnits,
     StatesMemory,
 )
+from medldm.inference.complex_image import ComplexAsChannels, PhaseFrozen
+from medldm.inference.conditioning import Conditioning
+from medldm.inference.denoiser import Denoiser
 from medldm.inference.gaussian import Gaussian
+from medldm.inference.latent_prior import LatentPrior
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
 from medldm.inference.measurement_noise import measurement_noise
+from medldm.inference.networks import Autoencoder, DenoisingNetwork
 from medldm.inference.noise import Noise
+from medldm.inference.parametrization import Parametrization, SigmaTable
 from medldm.inference.physics import Physics
-from medldm.inference.prior import DiffusionPrior
+from medldm.inference.pixel_prior import PixelPrior
+from medldm.inference.prior import BoundPrior, DiffusionPrior
+from medldm.inference.slab import SlabPrior
+from medldm.inference.slicewise import SlicewisePrior
 from medldm.inference.solver import Solver, Step, run
+from medldm.inference.tiling import Tiling, tiled
 from medldm.inference.transmission_poisson import TransmissionPoisson
+from medldm.inference.turned import Turned
 from medldm.inference.weighted_gaussian import WeightedGaussian
 
 __all__ = [
+    "Autoencoder",
+    "BoundPrior",
+    "ComplexAsChannels",
+    "Conditioning",
+    "Denoiser",
+    "DenoisingNetwork",
     "DiffusionPrior",
     "Gaussian",
     "HasFilteredAdjoint",
@@ -30,15 +47,25 @@ __all__ = [
     "HasSubsets",
     "HasSurrogate",
     "HasUnits",
+    "LatentPrior",
     "Likelihood",
     "Noise",
+    "Parametrization",
+    "PhaseFrozen",
     "Physics",
+    "PixelPrior",
     "QuadraticTerm",
+    "SigmaTable",
+    "SlabPrior",
+    "SlicewisePrior",
     "Solver",
     "StatesMemory",
     "Step",
+    "Tiling",
     "TransmissionPoisson",
+    "Turned",
     "WeightedGaussian",
     "measurement_noise",
     "run",
+    "tiled",
 ]

@@ -39,8 +39,10 @@ class LatentPrior(nn.Module):
         sigma_max: largest.
         multiple: the image's sizes are padded to multiples of this and of the autoencoder's downscale.
         at_least: and to this.
+        at_most: images that are larger along an axis are denoised in tiles of this size, fading into one another.
         images_at_once: images that the autoencoder takes at a time; None takes the batch.
-        tile: largest size, in samples of the image, that the autoencoder takes as a whole; larger images are tiled.
+        tile: largest size, in samples of the image, that the autoencoder takes as a whole, larger ones in tiles; None
+            leaves it at ``at_most``.
         autocast: run the autoencoder in bfloat16 on CUDA. Off, because its rounding, 0.4 % of each value, does not
             vanish with the noise.
     """
@@ -65,6 +67,7 @@ class LatentPrior(nn.Module):
         sigma_max: float | None = None,
         multiple: int = 1,
         at_least: int = 1,
+        at_most: int | None = None,
         images_at_once: int | None = None,
         tile: int | None = None,
         autocast: bool = False,
@@ -87,13 +90,18 @@ class LatentPrior(nn.Module):
         self.image = Space(axes, shape) if self._single else Space(("channel", *axes), (image_channels, *shape))
         inner = tuple(n // down for n in self._padding.padded)
         self.space = Space(("channel", *axes), (self._networks.latent_channels, *inner))
-        self._tiling = _latent_tiling(inner, multiple // down, down, tile)
+        self._denoised = Tiling.within(inner, None if at_most is None else at_most // down, multiple // down)
+        largest = at_most if tile is None else tile
+        self._coded = Tiling.within(inner, None if largest is None else largest // down, multiple // down)
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See :class:`medldm.inference.DiffusionPrior`."""
         check_state(self.space, x, sigma)
-        clean: Tensor = self.denoiser(x, sigma, for_batch(self.condition, len(x)))
-        return clean
+        told = for_batch(self.condition, len(x))
+        if self._denoised is None:
+            clean: Tensor = self.denoiser(x, sigma, told)
+            return clean
+        return tiled(lambda tile: self.denoiser(tile, sigma, told), x, self._denoised)
 
     def encode(self, x: Tensor) -> Tensor:
         """(batch, *image) -> (batch, *space), the mean."""
@@ -111,29 +119,12 @@ class LatentPrior(nn.Module):
     def _in_parts(self, network: Callable[[Tensor], Tensor], x: Tensor, down: int) -> Tensor:
         """A few images at a time, each in tiles; in the precision of the weights."""
         weights = weights_dtype(self.autoencoder, x.dtype)
-        tiling = self._tiling
+        tiling = None if self._coded is None else self._coded.scaled(down)
 
         def one(part: Tensor) -> Tensor:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast and x.device.type == "cuda"):
                 return network(part.to(weights)).to(x.dtype)
 
-        def whole(part: Tensor) -> Tensor:
-            if tiling is None:
-                return one(part)
-            scaled = Tiling(
-                tuple(n * down for n in tiling.tile), tiling.halo * down, tiling.blend * down, tiling.multiple * down
-            )
-            return tiled(one, part, scaled)
-
-        at_once = self.images_at_once or len(x)
-        if at_once >= len(x):
-            return whole(x)
-        return torch.cat([whole(part) for part in torch.split(x, at_once)])
-
-
-def _latent_tiling(latent: tuple[int, ...], multiple: int, down: int, tile: int | None) -> Tiling | None:
-    """Tiles in latent samples, a third of them shared with each neighbour; None where the image is small enough."""
-    if tile is None or max(latent) * down <= tile:
-        return None
-    largest = max(tile // (multiple * down), 1) * multiple
-    return Tiling(tuple(min(n, largest) for n in latent), largest // 8, largest // 8, multiple)
+        parts = torch.split(x, self.images_at_once or len(x))
+        done = [one(part) if tiling is None else tiled(one, part, tiling) for part in parts]
+        return done[0] if len(done) == 1 else torch.cat(done)

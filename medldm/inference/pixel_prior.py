@@ -59,7 +59,7 @@ class PixelPrior(nn.Module):
         self.space = Space(axes, shape) if self._single else Space(("channel", *axes), (channels, *shape))
         self.image = self.space
         self._padding = Padding.to_fit(shape, multiple=multiple, at_least=at_least)
-        self._tiling = _tiling(self._padding.padded, multiple, at_most)
+        self._tiling = Tiling.within(self._padding.padded, at_most, multiple)
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See :class:`medldm.inference.DiffusionPrior`."""
@@ -87,11 +87,3 @@ def check_state(space: Space, x: Tensor, sigma: Tensor) -> None:
     space.check(x, "denoise")
     if x.ndim != len(space.shape) + 1 or sigma.shape != x.shape[:1]:
         raise ValueError(f"denoise expects (batch, {space}) and (batch,), got {tuple(x.shape)}, {tuple(sigma.shape)}")
-
-
-def _tiling(padded: tuple[int, ...], multiple: int, at_most: int | None) -> Tiling | None:
-    """Tiles that share a quarter of their length with each neighbour; None where the image is small enough."""
-    if at_most is None or max(padded) <= at_most:
-        return None
-    largest = at_most // multiple * multiple
-    return Tiling(tuple(min(n, largest) for n in padded), largest // 12, largest // 12, multiple)

@@ -40,6 +40,21 @@ class Tiling:
                 f"tiles of {self.tile} leave nothing between overlaps of 2 x {self.halo} + {self.blend} samples"
             )
 
+    @classmethod
+    def within(cls, sizes: tuple[int, ...], at_most: int | None, multiple: int = 1) -> Tiling | None:
+        """Tiles no larger than ``at_most``, of which neighbours share about a quarter; None where one is enough."""
+        if at_most is None or max(sizes) <= at_most:
+            return None
+        largest = max(at_most // multiple, 1) * multiple
+        shared = min(largest // 4, largest - multiple) // 3
+        return cls(tuple(min(n, largest) for n in sizes), shared, shared, multiple)
+
+    def scaled(self, factor: int) -> Tiling:
+        """The same tiles on an image with ``factor`` times as many samples along each axis."""
+        return Tiling(
+            tuple(n * factor for n in self.tile), *(n * factor for n in (self.halo, self.blend, self.multiple))
+        )
+
     def starts(self, axis: int, n: int) -> list[int]:
         """First samples of the tiles along an axis of ``n`` samples; the last one ends with the image."""
         tile = self.tile[axis]
