@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -43,12 +45,16 @@ class Denoiser(nn.Module):
         told = torch.float64 if weights == torch.float64 else torch.float32
 
         def predict(scaled: Tensor, noise: Tensor) -> Tensor:
-            low = self.autocast and x.device.type == "cuda"
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
+            with bfloat16_on_cuda(x.device, self.autocast):
                 predicted: Tensor = self.network(scaled.to(weights), noise.to(told), condition.to(weights))
             return predicted.to(x.dtype)
 
         return self.parametrization.denoised(predict, x, sigma)
+
+
+def bfloat16_on_cuda(device: torch.device, wanted: bool) -> AbstractContextManager[object]:
+    """Autocast on CUDA, whatever the caller's own autocast says; nothing on other devices."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=wanted) if device.type == "cuda" else nullcontext()
 
 
 def weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medldm.inference.conditioning import for_batch
-from medldm.inference.denoiser import Denoiser, weights_dtype
+from medldm.inference.denoiser import Denoiser, bfloat16_on_cuda, weights_dtype
 from medldm.inference.networks import Autoencoder
 from medldm.inference.padding import Padding
 from medldm.inference.pixel_prior import SPATIAL, check_state
@@ -122,7 +122,7 @@ class LatentPrior(nn.Module):
         tiling = None if self._coded is None else self._coded.scaled(down)
 
         def one(part: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast and x.device.type == "cuda"):
+            with bfloat16_on_cuda(x.device, self.autocast):
                 return network(part.to(weights)).to(x.dtype)
 
         parts = torch.split(x, self.images_at_once or len(x))
