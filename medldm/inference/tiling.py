@@ -46,8 +46,9 @@ class Tiling:
         if at_most is None or max(sizes) <= at_most:
             return None
         largest = max(at_most // multiple, 1) * multiple
-        shared = min(largest // 4, largest - multiple) // 3
-        return cls(tuple(min(n, largest) for n in sizes), shared, shared, multiple)
+        overlap = min(largest // 4, largest - multiple)
+        halo = 2 * overlap // 5
+        return cls((largest,) * len(sizes), halo, overlap - 2 * halo, multiple)
 
     def scaled(self, factor: int) -> Tiling:
         """The same tiles on an image with ``factor`` times as many samples along each axis."""
