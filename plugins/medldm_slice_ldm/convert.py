@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,6 +27,7 @@ _AUTOENCODERS: Mapping[str, tuple[str, type, str]] = {
     "AutoencoderKL": ("diffusers-kl", KLConfig, "vae"),
     "VQModel": ("diffusers-vq", VQConfig, "vq"),
 }
+_COLOURS = 3
 _UNSTATED = (
     "A diffusers folder does not say what its images were: modality, quantity, intensity, spacing_mm, planes and "
     "licence of this card are placeholders. State them before use."
@@ -70,18 +71,14 @@ def convert(source: Path, folder: Path, build: Build) -> PriorCard:
     notes = [_UNSTATED, *schedule.notes]
     taken = {"denoiser": _taken(saved.unet, "diffusers-unet2d", unet, "unet")}
     latent, downscale, image_channels = None, 1, unet.in_channels
-    if saved.autoencoder is not None:
-        kind, schema, inside = _AUTOENCODERS[saved.autoencoder.cls]
-        config: KLConfig | VQConfig = _checked(schema, saved.autoencoder)
-        taken["autoencoder"] = _taken(saved.autoencoder, kind, config, inside)
-        latent = _latent(config, unet, _with_weights(taken, build).autoencoder)
-        downscale, image_channels = 2 ** (len(config.block_out_channels) - 1), config.in_channels
-        notes.append(_MEASURED)
-        if "scaling_factor" not in saved.autoencoder.config:
-            notes.append(f"The autoencoder states no scaling_factor; diffusers takes {config.scaling_factor:g}.")
-    else:
+    if saved.autoencoder is None:
         _with_weights(taken, build)
-    slab, complex_ = _channels_mean(image_channels, notes)
+    else:
+        config, taken["autoencoder"] = _autoencoder(saved.autoencoder, notes)
+        latent = _latent(config, unet, _with_weights(taken, build).autoencoder)
+        downscale = 2 ** (len(config.block_out_channels) - 1)
+        image_channels = 1 if config.in_channels == _COLOURS else config.in_channels
+    slab, complex_ = _channels_mean(image_channels, latent is not None, notes)
     classes = {"class": tuple(map(str, range(unet.num_class_embeds)))} if unet.num_class_embeds else {}
     if classes:
         notes.append("The network must be told its class: state 'class' under facts.fixed, or null_class.")
@@ -116,6 +113,19 @@ def _checked(schema: type, model: SavedModel) -> Any:
     known = {field.name for field in fields(schema)}
     stated = {name: value for name, value in model.config.items() if name in known or value is not None}
     return build_options(schema, stated, where="config.json", subject=f"{model.cls} of {model.folder}")
+
+
+def _autoencoder(model: SavedModel, notes: list[str]) -> tuple[KLConfig | VQConfig, _Taken]:
+    kind, schema, inside = _AUTOENCODERS[model.cls]
+    config: KLConfig | VQConfig = _checked(schema, model)
+    taken = _taken(model, kind, config, inside)
+    notes.append(_MEASURED)
+    if "scaling_factor" not in model.config:
+        notes.append(f"The autoencoder states no scaling_factor; diffusers takes {config.scaling_factor:g}.")
+    if config.in_channels == _COLOURS:
+        notes.append("The autoencoder is one of colours: a gray image goes into each, and their mean comes out.")
+        taken = replace(taken, options={**taken.options, "gray": True})
+    return config, taken
 
 
 def _taken(model: SavedModel, kind: str, config: Any, inside: str) -> _Taken:
@@ -155,12 +165,12 @@ def _latent(config: KLConfig | VQConfig, unet: UNet2DConfig, module: nn.Module |
     return Latent(config.scaling_factor, shift, gain, error)
 
 
-def _channels_mean(channels: int, notes: list[str]) -> tuple[int, Literal["phase-frozen", "channels"]]:
+def _channels_mean(channels: int, latent: bool, notes: list[str]) -> tuple[int, Literal["phase-frozen", "channels"]]:
     """(slab, complex) of the card, by the number of channels of an image."""
     if channels == 2:
         notes.append("Two channels are taken as real and imaginary part.")
         return 1, "channels"
-    if channels % 2 == 0:
+    if channels % 2 == 0 or (latent and channels > 1):
         raise _channels(f"it takes images of {channels} channels")
     if channels > 1:
         notes.append(

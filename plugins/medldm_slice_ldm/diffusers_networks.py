@@ -38,9 +38,11 @@ class DiffusersKLOptions:
 
     Attributes:
         config: the entries of its ``config.json``.
+        gray: the network was trained on colours; a gray image goes into each of its channels, and their mean comes out.
     """
 
     config: KLConfig
+    gray: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,11 @@ class DiffusersVQOptions:
 
     Attributes:
         config: the entries of its ``config.json``.
+        gray: the network was trained on colours; a gray image goes into each of its channels, and their mean comes out.
     """
 
     config: VQConfig
+    gray: bool = False
 
 
 class DiffusersUNet2D(nn.Module):
@@ -116,13 +120,13 @@ class DiffusersKL(nn.Module):
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`medldm.inference.Autoencoder`."""
-        law = self.vae.encode(x, return_dict=False)[0]
+        law = self.vae.encode(_coloured(x, self.options), return_dict=False)[0]
         return law.mean, law.logvar
 
     def decode(self, z: Tensor) -> Tensor:
         """See :class:`medldm.inference.Autoencoder`."""
         image: Tensor = self.vae.decode(z, return_dict=False)[0]
-        return image
+        return _gray(image, self.options)
 
 
 class DiffusersVQ(nn.Module):
@@ -147,10 +151,18 @@ class DiffusersVQ(nn.Module):
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`medldm.inference.Autoencoder`; there is no variance, its logarithm is that of 1e-13."""
-        latent: Tensor = self.vq.encode(x, return_dict=False)[0]
+        latent: Tensor = self.vq.encode(_coloured(x, self.options), return_dict=False)[0]
         return latent, torch.full_like(latent, -30.0)
 
     def decode(self, z: Tensor) -> Tensor:
         """See :class:`medldm.inference.Autoencoder`."""
         image: Tensor = self.vq.decode(z, return_dict=False)[0]
-        return image
+        return _gray(image, self.options)
+
+
+def _coloured(image: Tensor, options: DiffusersKLOptions | DiffusersVQOptions) -> Tensor:
+    return image.expand(-1, options.config.in_channels, -1, -1) if options.gray else image
+
+
+def _gray(image: Tensor, options: DiffusersKLOptions | DiffusersVQOptions) -> Tensor:
+    return image.mean(1, keepdim=True) if options.gray else image

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel, VQModel
 from safetensors.torch import load_file, save_file
 
+from medldm.data import Grid
 from medldm.errors import MedldmError
 from medldm.inference.denoiser import Denoiser
 from medldm.priors.card import PriorCard
@@ -151,6 +152,20 @@ def test_a_kl_autoencoder_beside_under_its_own_name(tmp_path: Path) -> None:
     assert card.latent is not None and (card.latent.scale, card.latent.shift) == (0.18215, 0.1)
 
 
+def test_an_autoencoder_of_colours_takes_gray_images(tmp_path: Path) -> None:
+    compressor = autoencoder(VQModel, in_channels=3, out_channels=3)
+    pipeline = diffusers.LDMPipeline(compressor, unet(in_channels=3, out_channels=3), DDIMScheduler())
+    pipeline.save_pretrained(tmp_path / "ldm", safe_serialization=True)
+    card, networks, _ = taken_over(tmp_path / "ldm", tmp_path / "prior")
+    assert (card.slab, card.complex) == (1, "phase-frozen")
+    image, latent = torch.randn(2, 1, 8, 12), torch.randn(2, 3, 4, 6)
+    with torch.no_grad():
+        mean = compressor.encode(image.repeat(1, 3, 1, 1)).latents
+        decoded = compressor.decode(latent).sample.mean(1, keepdim=True)
+        torch.testing.assert_close(networks.autoencoder.moments(image)[0], mean)
+        torch.testing.assert_close(networks.autoencoder.decode(latent), decoded)
+
+
 def test_a_scale_that_nobody_stated_is_told(tmp_path: Path) -> None:
     source = tmp_path / "source"
     network = unet(in_channels=3, out_channels=3)
@@ -176,6 +191,27 @@ def test_gain_of_a_linear_decoder() -> None:
     gain, error = latent_figures(Linear(), scale=0.5, shift=0.25)
     assert gain == pytest.approx(3 / 0.5, rel=1e-4)
     assert error == pytest.approx(0.3, rel=1e-4)
+
+
+def test_the_prior_of_a_scan_with_odd_sizes(tmp_path: Path) -> None:
+    """Loaded and bound to a grid: model units of the card are those of the pipeline, slices are padded within."""
+    pipeline = ddpm(tmp_path / "ddpm", unet(sample_size=None))
+    FAMILY.convert(tmp_path / "ddpm", tmp_path / "prior")
+    prior = FAMILY.load(tmp_path / "prior").on(Grid.isotropic((3, 7, 9), (3.0, 1.0, 1.0)))
+    x, level = torch.randn(2, 3, 7, 9), 300
+    bar = pipeline.scheduler.alphas_cumprod[level].double()
+    sigma = ((1 - bar) / bar).sqrt()
+    found = prior.denoise(x, sigma.float().repeat(2))
+    assert found.shape == x.shape
+    even = prior_of_even_size(tmp_path / "prior").denoise(x[..., :6, :8], sigma.float().repeat(2))
+    scaled = (x[..., :6, :8] * bar.sqrt()).float().reshape(6, 1, 6, 8)
+    with torch.no_grad():
+        expected = pipeline.scheduler.step(pipeline.unet(scaled, level).sample, level, scaled).pred_original_sample
+    torch.testing.assert_close(even, expected.reshape(even.shape), rtol=1e-5, atol=1e-5)
+
+
+def prior_of_even_size(folder: Path) -> Any:
+    return FAMILY.load(folder).on(Grid.isotropic((3, 6, 8), (3.0, 1.0, 1.0)))
 
 
 def test_classes(tmp_path: Path) -> None:
@@ -315,6 +351,14 @@ def _four_colours(source: Path) -> None:
     ddpm(source, unet(in_channels=4, out_channels=4))
 
 
+def _latents_of_slabs(source: Path) -> None:
+    shutil.rmtree(source)
+    ddpm(source, unet(in_channels=3, out_channels=3))
+    slabs = autoencoder(AutoencoderKL, in_channels=5, out_channels=5)
+    slabs.save_pretrained(source / "vae", safe_serialization=True)
+    edit(source / "model_index.json", vae=["diffusers", "AutoencoderKL"])
+
+
 def _latents_that_do_not_fit(source: Path) -> None:
     autoencoder(AutoencoderKL).save_pretrained(source / "vae", safe_serialization=True)
     edit(source / "model_index.json", vae=["diffusers", "AutoencoderKL"])
@@ -353,6 +397,7 @@ def _another_folder(source: Path) -> None:
         (_not_json, "E-SLD-03", "cannot be read"),
         (_no_scheduler, "E-SLD-06", "scheduler_config.json"),
         (_four_colours, "E-SLD-07", "4 channels"),
+        (_latents_of_slabs, "E-SLD-07", "5 channels"),
         (_latents_that_do_not_fit, "E-SLD-07", "the latent has 3"),
         (_single_file, "E-SLD-03", "single file"),
         (_nothing, "E-SLD-03", "does not exist"),
