@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,11 @@ class TrainingState:
         self.modules, self.job = modules, job
 
     def save(self, path: Path, progress: Progress) -> None:
-        """Write aside and rename into place; a kill at any moment leaves the last whole state."""
+        """Write aside and rename into place; a kill at any moment leaves the last whole state.
+
+        Raises:
+            UsageError: ``E-TRN-13`` it cannot be written.
+        """
         tensors: dict[str, Tensor] = {}
         for name, (module, optimiser, average) in self.modules.items():
             tensors |= {f"{name}/weights/{key}": value for key, value in module.state_dict().items()}
@@ -63,13 +67,22 @@ class TrainingState:
                 tensors |= {f"{name}/optimiser/{index}/{key}": torch.as_tensor(v) for key, v in moments.items()}
         whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         facts = {"job": self.job, "progress": json.dumps(progress.__dict__)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.part-{os.getpid()}")
+        # One name for all, so that what a kill leaves behind is overwritten by the next save.
+        aside = path.with_name(f".{path.name}.part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file(whole, aside, metadata=facts)
             aside.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise UsageError(
+                "E-TRN-13",
+                f"The state of the training cannot be written to {path}: {error}.",
+                why="What was saved before is still whole.",
+                fix="Make room, or the folder writable, and go on with --resume.",
+            ) from error
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
     def load(self, path: Path) -> Progress:
         """Put a saved state back.
@@ -101,6 +114,7 @@ class TrainingState:
             if average is not None:
                 average.load(_below(tensors, f"{name}/average/"))
             optimiser.load_state_dict(_optimiser_state(optimiser, _below(tensors, f"{name}/optimiser/")))
+            _lay_out_as_weights(optimiser)
         return progress
 
 
@@ -115,3 +129,11 @@ def _optimiser_state(optimiser: torch.optim.Optimizer, moments: Mapping[str, Ten
         index, _, name = key.partition("/")
         state["state"].setdefault(int(index), {})[name] = value
     return state
+
+
+def _lay_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Files hold contiguous tensors, but a fused AdamW walks weights and moments in memory order, side by side."""
+    for parameter, moments in optimiser.state.items():
+        for key, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
