@@ -13,11 +13,21 @@ from typing import Any, Literal
 from medldm.errors import MedldmError
 from medldm.host import KINDS, Entry, Host
 from medldm.host.registry import sentence
-from medldm.testing.examples import MetricExample, PhysicsExample, ReaderExample, SolverExample, WriterExample
+from medldm.priors.model import PriorModel
+from medldm.testing.examples import (
+    MetricExample,
+    PhysicsExample,
+    PriorExample,
+    ReaderExample,
+    SolverExample,
+    WriterExample,
+)
 from medldm.testing.law import NotApplicable, name_of, require
 from medldm.testing.metric_laws import METRIC_LAWS
 from medldm.testing.operator_laws import OPERATOR_LAWS
 from medldm.testing.physics_laws import PHYSICS_LAWS, pose
+from medldm.testing.prior_family_laws import PRIOR_FAMILY_LAWS
+from medldm.testing.prior_laws import PRIOR_LAWS, Trial
 from medldm.testing.reader_laws import READER_LAWS
 from medldm.testing.solver_laws import SOLVER_LAWS
 from medldm.testing.writer_laws import WRITER_LAWS
@@ -64,6 +74,11 @@ def run_checks(host: Host, name: str | None = None) -> list[CheckRow]:
     return rows + [row for entry in entries for row in check_entry(entry)]
 
 
+def check_prior(model: PriorModel) -> list[CheckRow]:
+    """All laws of priors on one that is loaded."""
+    return [_run(f"priors/{model.card.name}", law, check) for law, check in _each(PRIOR_LAWS, Trial.of(model))]
+
+
 def check_entry(entry: Entry) -> list[CheckRow]:
     """All laws on one registered component."""
     return [_run(f"{entry.kind}/{entry.name}", law, check) for law, check in _checks(entry)]
@@ -107,6 +122,7 @@ def _check_target(entry: Entry) -> None:
 
 _EXAMPLES: dict[str, tuple[type, str]] = {
     "operators": (PhysicsExample, "physics"),
+    "priors": (PriorExample, "family"),
     "solvers": (SolverExample, "solver"),
     "readers": (ReaderExample, "reader"),
     "writers": (WriterExample, "writer"),
@@ -130,6 +146,9 @@ def _example(entry: Entry) -> Any:
 def _laws(entry: Entry, example: Any) -> Iterator[Check]:
     if isinstance(example, PhysicsExample):
         yield from _physics_checks(entry, example)
+    elif isinstance(example, PriorExample):
+        yield from _each_in_a_folder(PRIOR_FAMILY_LAWS, example)
+        yield from _prior_checks(example)
     elif isinstance(example, SolverExample):
         yield from _each(SOLVER_LAWS, example)
     elif isinstance(example, MetricExample):
@@ -156,6 +175,21 @@ def _physics_checks(entry: Entry, example: PhysicsExample) -> Iterator[Check]:
             ),
         )
         yield from _each(PHYSICS_LAWS, posed[0])
+
+
+def _prior_checks(example: PriorExample) -> Iterator[Check]:
+    for index, make in enumerate((example.make, *example.more)):
+        loaded: list[PriorModel] = []
+
+        def load(make: Callable[[Path], Path] = make, loaded: list[PriorModel] = loaded) -> None:
+            with tempfile.TemporaryDirectory(prefix="medldm-check-") as folder:
+                loaded.append(example.family.load(make(Path(folder))))
+
+        yield f"prior {index} can be loaded", load
+        for model in loaded:
+            label = f"prior {index} ({model.card.name}): "
+            for name, check in _each(PRIOR_LAWS, Trial.of(model)):
+                yield label + name, check
 
 
 def _each(laws: tuple[Callable[[Any], None], ...], subject: Any) -> Iterator[Check]:

@@ -17,11 +17,20 @@ from typing import Any
 import pytest
 
 from medldm.operators import LinearOperator
-from medldm.testing.examples import MetricExample, PhysicsExample, ReaderExample, SolverExample, WriterExample
+from medldm.testing.examples import (
+    MetricExample,
+    PhysicsExample,
+    PriorExample,
+    ReaderExample,
+    SolverExample,
+    WriterExample,
+)
 from medldm.testing.law import NotApplicable, name_of
 from medldm.testing.metric_laws import METRIC_LAWS, MetricLaw
 from medldm.testing.operator_laws import OPERATOR_LAWS, OperatorLaw
 from medldm.testing.physics_laws import PHYSICS_LAWS, PhysicsLaw, pose
+from medldm.testing.prior_family_laws import PRIOR_FAMILY_LAWS, PriorFamilyLaw
+from medldm.testing.prior_laws import PRIOR_LAWS, PriorLaw, Trial
 from medldm.testing.reader_laws import READER_LAWS, ReaderLaw
 from medldm.testing.solver_laws import SOLVER_LAWS, SolverLaw
 from medldm.testing.writer_laws import WRITER_LAWS, WriterLaw
@@ -66,6 +75,34 @@ class PhysicsContract:
         """Each law of linear operators, on the operators of the example."""
         for operator in (pose(example).operator, *example.operators):
             _obey(law, operator)
+
+
+class PriorContract:
+    """Provide the fixture ``example``, a :class:`medldm.testing.PriorExample`."""
+
+    @pytest.fixture
+    def example(self) -> PriorExample:
+        """What the plugin registers as ``example``."""
+        raise NotImplementedError("a subclass of PriorContract provides the fixture 'example'")
+
+    @pytest.mark.parametrize("law", PRIOR_FAMILY_LAWS, ids=name_of)
+    def test_family(self, law: PriorFamilyLaw, example: PriorExample, tmp_path: Path) -> None:
+        """Each law of families."""
+        _obey(law, example, tmp_path)
+
+    @pytest.mark.parametrize("law", PRIOR_LAWS, ids=name_of)
+    def test_priors(self, law: PriorLaw, example: PriorExample, tmp_path: Path) -> None:
+        """Each law of priors, on those that the example's makers write."""
+        skipped = []
+        for index, make in enumerate((example.make, *example.more)):
+            folder = tmp_path / str(index)
+            folder.mkdir()
+            try:
+                law(Trial.of(example.family.load(make(folder))))
+            except NotApplicable as reason:
+                skipped.append(str(reason))
+        if len(skipped) == 1 + len(example.more):
+            pytest.skip("; ".join(sorted(set(skipped))))
 
 
 class SolverContract:
