@@ -73,6 +73,7 @@ def _maker(name: str, networks: Mapping[str, Mapping[str, Any]]) -> Callable[[Pa
 
 
 def _card(name: str, networks: Mapping[str, Mapping[str, Any]]) -> PriorCard:
+    multiple = 4 if "autoencoder" in networks else 2
     return PriorCard(
         name=name,
         family="volume-diffusion",
@@ -82,7 +83,7 @@ def _card(name: str, networks: Mapping[str, Mapping[str, Any]]) -> PriorCard:
         intensity=Intensity("percentile"),
         dimensions=3,
         spacing_mm=Range(1.0, 1.0),
-        size=Size(multiple=4 if "autoencoder" in networks else 2),
+        size=Size(multiple, at_least=2 * multiple),
         sigma=Range(0.002, 80.0),
         prediction=Prediction("edm", sigma_data=0.5),
         facts=Facts({"contrast": ("t1w", "t2w")}),
