@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medldm.inference.conditioning import for_batch
 from medldm.inference.denoiser import Denoiser, bfloat16_on_cuda, weights_dtype
+from medldm.inference.negotiation import DeclaresDecodeGradient
 from medldm.inference.networks import Autoencoder
 from medldm.inference.padding import Padding
 from medldm.inference.pixel_prior import SPATIAL, check_state
@@ -47,7 +48,6 @@ class LatentPrior(nn.Module):
             vanish with the noise.
     """
 
-    decode_gradient = True
     latent = True
     condition: Tensor
 
@@ -81,7 +81,9 @@ class LatentPrior(nn.Module):
         self.images_at_once = images_at_once
         self.autocast = autocast
         self.register_buffer("condition", torch.zeros(0) if condition is None else condition, persistent=False)
-        self._networks = cast(Autoencoder, autoencoder)
+        networks = cast(Autoencoder, autoencoder)
+        self._networks = networks
+        self.decode_gradient = not isinstance(networks, DeclaresDecodeGradient) or networks.decode_gradient
         down = self._networks.downscale
         multiple = math.lcm(multiple, down)
         self._padding = Padding.to_fit(shape, multiple=multiple, at_least=at_least)

@@ -29,6 +29,8 @@ class DenoisingNetwork(Protocol):
 class Autoencoder(Protocol):
     """Image <-> latent. ``spatial`` shrinks by ``downscale`` along each axis.
 
+    One whose ``decode`` has no derivative, because it quantises, also has ``decode_gradient = False``.
+
     Attributes:
         downscale: image samples per latent sample, along each axis.
         latent_channels: channels of the latent.

@@ -133,8 +133,11 @@ class DiffusersVQ(nn.Module):
     """A :class:`medldm.inference.Autoencoder` around any ``VQModel``.
 
     The latent is the encoder's output before quantisation, as in latent diffusion (Rombach et al. 2022, section 3.1);
-    ``decode`` quantises. The gradient passes the quantiser as if it were the identity (van den Oord et al. 2017).
+    ``decode`` quantises. The gradient passes the quantiser as if it were the identity (van den Oord et al. 2017), which
+    serves training and is no derivative.
     """
+
+    decode_gradient = False
 
     def __init__(self, options: DiffusersVQOptions) -> None:
         super().__init__()

@@ -133,6 +133,10 @@ def test_a_latent_pipeline(kind: type, tmp_path: Path) -> None:
     check_same_denoiser(denoiser, network, scheduler)
     assert card.latent is not None and (card.latent.scale, card.latent.shift) == (0.4, 0)
     assert (card.size.multiple, card.size.at_most) == (4, 32)
+    prior = FAMILY.load(tmp_path / "prior").on(Grid.isotropic((2, 7, 9), (3.0, 1.0, 1.0)))
+    assert prior.latent and prior.space.shape == (2, 3, 4, 6)
+    # A quantiser has no derivative, which solvers ask for.
+    assert prior.decode_gradient is (kind is AutoencoderKL)
     image, latent = torch.randn(2, 1, 8, 12), torch.randn(2, 3, 4, 6)
     with torch.no_grad():
         mean = compressor.encode(image).latents if kind is VQModel else compressor.encode(image).latent_dist.mode()
