@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,11 +83,16 @@ def slice_range(text: str | None) -> slice | None:
     return slice(bounds[0], bounds[1])
 
 
-def assignments(set_: list[str] | None, seed: int | None = None, samples: int | None = None) -> list[str]:
+def assignments(
+    set_: list[str] | None, seed: int | None = None, samples: int | None = None, prior: str | None = None
+) -> list[str]:
     """All ``section.key=value`` of a command line, the short forms last."""
     result = list(set_ or [])
     if seed is not None:
         result.append(f"run.seed={seed}")
     if samples is not None:
         result.append(f"run.samples={samples}")
+    if prior is not None:
+        # Quoted: a folder may be called 007 or [new].
+        result.append(f"prior.name={json.dumps(prior)}")
     return result

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from medldm.data import Acquisition, ReadRequest
 from medldm.host import Host
+from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.estimate import estimate_seconds
 from medldm.pipeline.memory import check_memory, in_words
 from medldm.pipeline.reading import read_case
@@ -32,7 +33,7 @@ def show_plan(
     case = read_case(host, source, request)
     if slices is not None and not isinstance(case, Acquisition):
         case = case.cropped(slices)
-    memory = check_memory(host, recipe, case, limit)
+    memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
     seconds = estimate_seconds(host, recipe, case, device)
     facts = {
         "case": case.name,

@@ -71,7 +71,7 @@ def command(
         from medldm.pipeline.resume import already_finished
 
         host = session_of(context).host()
-        changes = options.assignments(set_, seed, samples) + ([f"prior.name={prior}"] if prior else [])
+        changes = options.assignments(set_, seed, samples, prior)
         chosen = load_recipe(recipe, changes)
         request = options.read_request(series, volume_index, untilt, allow_gaps, assume_orientation, modality)
         limit = None if max_memory is None else parse_bytes(max_memory)

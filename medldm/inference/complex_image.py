@@ -52,6 +52,7 @@ class PhaseFrozen(ImageEdge):
     Args:
         inner: prior of real magnitudes; its image has the shape of ``phase``.
         phase: (z, y, x) complex numbers of magnitude 1.
+        zero: what the magnitude zero is to the prior; -1 where its images go from -1 to 1.
         non_negative: whether negative results of the inner prior become zero. A magnitude has none, so no mean of
             magnitudes has; the gradient is zero there.
 
@@ -61,13 +62,14 @@ class PhaseFrozen(ImageEdge):
 
     parts: Tensor
 
-    def __init__(self, inner: BoundPrior, phase: Tensor, *, non_negative: bool = True) -> None:
+    def __init__(self, inner: BoundPrior, phase: Tensor, *, zero: float = 0.0, non_negative: bool = True) -> None:
         space = inner.image
         if tuple(phase.shape) != space.shape or space.is_complex or not phase.is_complex():
             raise ValueError(f"the phase of {space} is complex and of its shape, not {tuple(phase.shape)}")
         if not bool(((phase.abs() - 1).abs() < 1e-3).all()):
             raise ValueError("the phase is given by complex numbers of magnitude 1")
         super().__init__(inner, Space(space.axes, space.shape, torch.complex64, space.spacing))
+        self.zero = zero
         self.non_negative = non_negative
         # As pairs of real numbers: a module that moves to another real dtype would lose imaginary parts.
         self.register_buffer("parts", torch.view_as_real(phase.resolve_conj()).clone(), persistent=False)
@@ -83,5 +85,5 @@ class PhaseFrozen(ImageEdge):
 
     def outward(self, x: Tensor) -> Tensor:
         """``phase max(x, 0)``."""
-        magnitude = x.clamp_min(0) if self.non_negative else x
+        magnitude = x.clamp_min(self.zero) if self.non_negative else x
         return magnitude * self.phase.to(torch.complex128 if x.dtype == torch.float64 else torch.complex64)

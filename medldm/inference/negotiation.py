@@ -27,6 +27,8 @@ _SENTENCES: dict[str, str] = {
     "decode-gradient": "It differentiates the prior's decoder, and {prior}.",
 }
 WORDS: tuple[str, ...] = tuple(_SENTENCES)
+# A prior is chosen by the recipe, so these words do not decide between a solver and a physics.
+OF_THE_PRIOR: frozenset[str] = frozenset({"prior", "decode-gradient"})
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from medldm.data import Acquisition, Volume
 from medldm.host import Host
 from medldm.pipeline.events import Teller
 from medldm.pipeline.posing import device_named, pose, start_image
+from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.simulate import measure
@@ -37,12 +38,13 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     posed = pose(host, recipe, acquisition, case_hash(probe), device_named(device))
     set_up = time.perf_counter() - begun
     begun = time.perf_counter()
-    start = start_image(host, recipe, posed)
+    problem = problem_of(posed, start_image(host, recipe, posed), recipe.samples)
     started = time.perf_counter() - begun
 
     ticks = []
     total = 1
-    for step in islice(posed.solver.solve(posed.likelihood, None, start[None], posed.noise), _PROBE_STEPS + 1):
+    steps = posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise)
+    for step in islice(steps, _PROBE_STEPS + 1):
         ticks.append(time.perf_counter())
         total = step.total
     per_step = (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) if len(ticks) > 1 else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import OutOfMemory, UsageError
 from medldm.host import Host
 from medldm.inference import Solver, StatesMemory
+from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.recipe import Recipe
 
 # Python, torch and the plugins without any scan, measured as resident memory after `import medldm_ct`.
@@ -33,11 +35,12 @@ class MemoryPlan:
     physics: int
     solver: int
     pipeline: int
+    prior: int = 0
 
     @property
     def total(self) -> int:
         """All together."""
-        return round(_KEPT_PAGES * (self.physics + self.solver + self.pipeline)) + _PROGRAM_BYTES
+        return round(_KEPT_PAGES * (self.physics + self.solver + self.pipeline + self.prior)) + _PROGRAM_BYTES
 
     def as_dict(self) -> dict[str, int]:
         """As plain JSON."""
@@ -45,12 +48,21 @@ class MemoryPlan:
             "physics": self.physics,
             "solver": self.solver,
             "pipeline": self.pipeline,
-            "program": self.total - self.physics - self.solver - self.pipeline,
+            "prior": self.prior,
+            "program": self.total - self.physics - self.solver - self.pipeline - self.prior,
             "total": self.total,
         }
 
 
-def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, measured: int = 0) -> MemoryPlan:
+def plan_memory(
+    host: Host,
+    recipe: Recipe,
+    grid: Grid,
+    *,
+    is_complex: bool,
+    measured: int = 0,
+    prior: ChosenPrior | None = None,
+) -> MemoryPlan:
     """Predict the peak memory of a reconstruction on ``grid``.
 
     Args:
@@ -60,8 +72,9 @@ def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, mea
         grid: of the image.
         is_complex: whether images are complex inside the solver.
         measured: bytes of a measurement that exists already.
+        prior: that takes part.
     """
-    voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
+    voxels = math.prod(grid.shape)
     image = voxels * (8 if is_complex else 4)
     physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
     states = isinstance(physics, StatesMemory)
@@ -71,14 +84,21 @@ def plan_memory(host: Host, recipe: Recipe, grid: Grid, *, is_complex: bool, mea
     images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
     measurements = int(getattr(solver, "measurements_held", _MEASUREMENTS_OF_A_SOLVER))
     held = images * image + measurements * measurement
-    return MemoryPlan(max(need, measured), held, _IMAGES_OF_THE_PIPELINE * voxels * 4)
+    pipeline = _IMAGES_OF_THE_PIPELINE * voxels * 4
+    if prior is None:
+        return MemoryPlan(max(need, measured), held, pipeline)
+    # The solver works on the prior's grid, on all samples at once.
+    held = recipe.samples * held * math.prod(prior.plan.grid.shape) // voxels
+    return MemoryPlan(max(need, measured), held, pipeline, prior.bytes_needed())
 
 
-def check_memory(host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None) -> MemoryPlan:
+def check_memory(
+    host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None, prior: ChosenPrior | None = None
+) -> MemoryPlan:
     """The plan of a case; refused when it exceeds ``limit``, or the memory that is free when None."""
     is_complex = case.modality == "MR" or case.data.is_complex()
     measured = case.data.element_size() * case.data.numel() if isinstance(case, Acquisition) else 0
-    plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured)
+    plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured, prior=prior)
     allowed = limit if limit is not None else available_bytes()
     if allowed is not None and plan.total > allowed:
         source = "--max-memory allows" if limit is not None else "this machine has free"

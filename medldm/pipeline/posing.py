@@ -8,30 +8,38 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from medldm.data import Acquisition, Volume
+from medldm.data import Acquisition, Event, History, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.inference import Likelihood, Noise, Physics, Solver, run
-from medldm.inference.negotiation import refusals
+from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
+from medldm.pipeline.chosen_prior import choose_prior
+from medldm.pipeline.loaded_prior import LoadedPrior, load_prior
 from medldm.pipeline.reading import to_device
 from medldm.pipeline.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """One reconstruction problem: the measurement, how it came about, and the method to invert it."""
+    """A measurement, how it came about, and the method to invert it.
+
+    ``operator`` and ``likelihood`` are those of the scan's own grid and unit; what a solver with a prior works on
+    follows from them, see :func:`medldm.pipeline.problem.problem_of`.
+    """
 
     acquisition: Acquisition
     physics: Physics
     operator: LinearOperator
     likelihood: Likelihood
     solver: Solver
+    needs: tuple[str, ...]
     noise: Noise
+    prior: LoadedPrior | None = None
 
 
 def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, device: torch.device) -> Posed:
-    """Operator, likelihood and solver; refused in sentences when they do not fit together.
+    """Operator, likelihood, solver and prior; refused in sentences when they do not fit together.
 
     Args:
         host: plugins.
@@ -46,23 +54,45 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
             fix="Choose a recipe of the same physics: medldm recipes list.",
         )
-    if recipe.prior:
-        host.find("priors", str(recipe.prior.get("name", "")))
+    prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, device)
     solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     acquisition = to_device(acquisition, device)
     operator = physics.operator(acquisition, acquisition.grid).to(device)
     operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers
-    solver = solver_of(host, recipe, operator)
     likelihood = physics.likelihood(acquisition, operator)
-    return Posed(acquisition, physics, operator, likelihood, solver, Noise(recipe.seed, identity))
+    solver = _solver_for(host, recipe, physics, operator, prior)
+    noise = Noise(recipe.seed, identity)
+    return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior)
+
+
+def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:
+    """The same measurement and operator with the solver, and the prior if any, of another recipe."""
+    acquisition = posed.acquisition
+    prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, acquisition.data.device)
+    solver = _solver_for(host, recipe, posed.physics, posed.operator, prior)
+    return replace(posed, solver=solver, needs=_needs(host, recipe), prior=prior)
+
+
+def _needs(host: Host, recipe: Recipe) -> tuple[str, ...]:
+    return host.find("solvers", str(recipe.solver["name"])).needs
+
+
+def _solver_for(
+    host: Host, recipe: Recipe, physics: Physics, operator: LinearOperator, prior: LoadedPrior | None
+) -> Solver:
+    if prior is None:
+        return solver_of(host, recipe, operator)
+    prior.require_phase(physics, operator)
+    return solver_of(host, recipe, prior.seen_from_here(operator))
 
 
 def solver_of(host: Host, recipe: Recipe, operator: LinearOperator | None) -> Solver:
     """The recipe's solver with its options checked; refused in sentences when the operator lacks what it needs."""
     entry = host.find("solvers", str(recipe.solver["name"]))
     solver = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
-    sentences = [] if operator is None else refusals(entry.needs, operator)
+    needs = [word for word in entry.needs if word not in OF_THE_PRIOR]
+    sentences = [] if operator is None else refusals(needs, operator)
     if sentences:
         raise UsageError(
             "E-RUN-04",
@@ -82,10 +112,21 @@ def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:
     return start
 
 
-def finished_volume(estimate: Tensor, acquisition: Acquisition, case: Volume | Acquisition, method: str) -> Volume:
-    """An estimate ``(sample, z, y, x)`` in the unit of the scan: mean over samples, magnitude of a complex image."""
+def finished_volume(
+    estimate: Tensor, acquisition: Acquisition, case: Volume | Acquisition, method: str, events: tuple[Event, ...] = ()
+) -> Volume:
+    """An image in the unit in which scans are written: mean over samples, magnitude of a complex image.
+
+    Args:
+        estimate: (sample, z, y, x) in the acquisition's unit, on its grid.
+        acquisition: what was measured.
+        case: what was read.
+        method: for the history.
+        events: what was done to the estimate since the solver, for the history.
+    """
     image = estimate.mean(0)
     history = acquisition.history.then("reconstruct", method=method)
+    history = History((*history.events, *events))
     if image.is_complex():
         image, history = image.abs(), history.then("magnitude")
     volume = Volume(

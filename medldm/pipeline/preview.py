@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
-from medldm.data.provenance import RESEARCH_ONLY
+from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 
 _PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
@@ -63,9 +63,10 @@ def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | No
                 axes.set_ylabel(plane, color="white", fontsize=10)
     unit = {"HU": " HU", "1/mm": " /mm", "arbitrary": ""}[image.quantity]
     figure.suptitle(_caption(record), color="white", fontsize=10)
+    warning = f"\n{GENERATIVE}" if record.get("generative") else ""
     figure.supxlabel(
         f"window {low:.4g} to {high:.4g}{unit}, difference ±{span:.3g}{unit}; "
-        f"patient's right on the left; {RESEARCH_ONLY}",
+        f"patient's right on the left; {RESEARCH_ONLY}{warning}",
         color="0.8",
         fontsize=8,
     )

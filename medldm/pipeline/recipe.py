@@ -27,7 +27,8 @@ class Recipe:
         operator: options of the physics that concern the reconstruction only (``maps``), and ``grid``.
         likelihood: ``name`` and options of the noise model.
         start: ``solver`` and its options, or empty for the start image of the physics.
-        prior: ``name`` of a prior; empty for classical solvers.
+        prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty for classical solvers. See
+            :class:`medldm.pipeline.prior_section.PriorSection`.
         solver: ``name`` and the hyper-parameters.
         run: ``seed`` and ``samples``.
         outputs: ``write`` (names of writers) and ``gates``.
@@ -46,9 +47,9 @@ class Recipe:
     def __post_init__(self) -> None:
         self._require("acquisition", "physics")
         self._require("solver", "name")
-        _known("run", self.run, ("seed", "samples"))
-        _known("outputs", self.outputs, ("write", "gates"))
-        _known("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
+        known_keys("run", self.run, ("seed", "samples"))
+        known_keys("outputs", self.outputs, ("write", "gates"))
+        known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
         for key, least in (("seed", 0), ("samples", 1)):
             value = self.run.get(key, least)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -130,7 +131,7 @@ class Recipe:
                     f"--set {assignment!r} is not of the form section.key=value.",
                     fix="For example: --set solver.iterations=50",
                 )
-            _known("recipe", {keys[0]: None}, SECTIONS)
+            known_keys("recipe", {keys[0]: None}, SECTIONS)
             node = sections.setdefault(keys[0], {})
             for key in keys[1:-1]:
                 node = node.setdefault(key, {})
@@ -151,7 +152,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _known(where: str, section: Mapping[str, Any], names: Sequence[str]) -> None:
+def known_keys(where: str, section: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse keys of a section that are not among ``names``, with the closest match.
+
+    Raises:
+        UsageError: E-RCP-02.
+    """
     for key in section:
         if key not in names:
             close = difflib.get_close_matches(str(key), names, n=1)
@@ -165,7 +171,7 @@ def _known(where: str, section: Mapping[str, Any], names: Sequence[str]) -> None
 
 def from_mapping(name: str, mapping: Mapping[str, Any]) -> Recipe:
     """Build a recipe from nested dictionaries; unknown sections are refused by name."""
-    _known("recipe", mapping, SECTIONS)
+    known_keys("recipe", mapping, SECTIONS)
     for section in ("acquisition", "solver"):
         if section not in mapping:
             raise UsageError(

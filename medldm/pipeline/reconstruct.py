@@ -12,11 +12,13 @@ from medldm.errors import UsageError
 from medldm.host import Host, load_host
 from medldm.inference import run
 from medldm.pipeline.checks import check_finite, check_gates, failed_gates
+from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.events import Listener, Teller
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
+from medldm.pipeline.problem import problem_of
 from medldm.pipeline.progress import Progress
 from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_of
 from medldm.pipeline.recipe import Recipe, load_recipe
@@ -111,7 +113,11 @@ def reconstruct(
     tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
     for code in warnings_of(case):
         tell("warning", f"{code} concerns this scan: medldm inspect says what it is, docs/errors.md what to do")
-    check_memory(host, chosen, case, max_memory)
+    # The prior's card is held against the scan before anything heavy runs.
+    prior = choose_prior(host, chosen, case)
+    if unused := unused_prior(host, chosen):
+        tell("warning", unused)
+    check_memory(host, chosen, case, max_memory, prior)
 
     # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
     with timer("simulate"):
@@ -120,30 +126,34 @@ def reconstruct(
         else:
             acquisition = case
 
-    # 3. to 5. Operator, intensity, likelihood.
+    # 3. The operator and the likelihood of the scan, the solver, the weights of its prior.
     with timer("operator"):
         posed = pose(host, chosen, acquisition, identity, where)
     tell("operator", f"{posed.operator.domain} -> {posed.operator.codomain} on {where}")
 
-    # 6. The start image, then the solver to its last step.
+    # 4. The start image, and 5. everything restated in the units and on the grid of the prior.
     with timer("start"):
         start = start_image(host, chosen, posed)
-    job = job_of(chosen, identity)
+        problem = problem_of(posed, start, chosen.samples, tell)
+
+    # 6. The solver, to its last step.
+    job = job_of(chosen, identity, prior)
     progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
     with timer("solve"), progress:
         state = progress.restored(where)
-        last = run(posed.solver.solve(posed.likelihood, None, start[None], posed.noise, state), progress)
+        last = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise, state), progress)
         check_finite(last.estimate)
 
-    # 7. Back to the unit of the scan, 8. and how well it went.
-    image = finished_volume(last.estimate, acquisition, case, str(chosen.solver["name"]))
+    # 7. Back to the grid and the unit of the scan, 8. and how well it went.
+    estimate = problem.on_scan(last.estimate)
+    image = finished_volume(estimate, acquisition, case, str(chosen.solver["name"]), problem.events)
     baseline = finished_volume(start[None], acquisition, case, "start")
     with timer("metrics"):
         metrics = {
             "baseline": compare(host, baseline, reference),
             "reconstruction": compare(host, image, reference),
         }
-        chi = [float(value) for value in posed.likelihood.chi(last.estimate)]
+        chi = [float(value) for value in problem.likelihood.chi(last.estimate)]
     gates = chosen.outputs.get("gates", {})
     record = run_record(
         job=job,
@@ -151,6 +161,7 @@ def reconstruct(
         case=case,
         acquisition=acquisition,
         image=image,
+        prior=problem.record,
         host=host,
         timer=timer,
         metrics=metrics,

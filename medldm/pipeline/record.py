@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import medldm
 from medldm.data import Acquisition, Volume
-from medldm.data.provenance import RESEARCH_ONLY
+from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.host import Host
 from medldm.pipeline.recipe import Recipe
 
@@ -67,6 +68,7 @@ def run_record(
     case: Volume | Acquisition,
     acquisition: Acquisition,
     image: Volume,
+    prior: Mapping[str, Any],
     host: Host,
     timer: Timer,
     metrics: Mapping[str, Mapping[str, float]],
@@ -82,6 +84,7 @@ def run_record(
         case: what was read.
         acquisition: what was measured.
         image: what was reconstructed.
+        prior: facts of the prior that took part; empty without one.
         host: for the plugins' versions.
         timer: seconds per stage so far.
         metrics: per image (``baseline``, ``reconstruction``), empty without a truth.
@@ -91,14 +94,16 @@ def run_record(
     """
     return {
         "schema": SCHEMA,
-        "notice": RESEARCH_ONLY,
+        "notice": f"{RESEARCH_ONLY}; {GENERATIVE}" if prior else RESEARCH_ONLY,
         "simulated": acquisition.simulated,
+        "generative": bool(prior),
         "job": dict(job),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
+        "recipe": {"name": recipe.name, "sha256": recipe.sha256, **_without_folders(recipe)},
         "seed": recipe.seed,
         "input": {"sha256": job["case"], **case.as_record()},
         "acquisition": acquisition.as_record(),
+        **({"prior": dict(prior)} if prior else {}),
         "image": image.as_record(),
         "metrics": {name: dict(values) for name, values in metrics.items() if values},
         "chi": chi,
@@ -109,3 +114,11 @@ def run_record(
         "peak_memory_bytes": peak_memory_bytes(),
         "versions": versions(host),
     }
+
+
+def _without_folders(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe; a prior given by its folder stands there by the folder's own name."""
+    sections = recipe.as_dict()
+    if "name" in sections.get("prior", {}):
+        sections["prior"]["name"] = Path(str(sections["prior"]["name"])).name
+    return sections

@@ -61,6 +61,9 @@ def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
     """What the writers say about the reconstruction of a run."""
     options = ", ".join(f"{key} {value}" for key, value in recipe.solver_options().items())
     method = f"{recipe.solver['name']} ({options})" if options else str(recipe.solver["name"])
+    prior = record.get("prior", {})
+    if prior:
+        method = f"{method} with the prior {prior['name']}"
     return Provenance(
         role="reconstruction",
         method=f"{method} on {recipe.physics}",
@@ -69,6 +72,8 @@ def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
         seed=recipe.seed,
         created=datetime.fromisoformat(str(record["created"])),
         simulated=bool(record["simulated"]),
+        weights_hash=str(prior.get("weights_hash", "")),
+        generative=bool(record["generative"]),
     )
 
 

@@ -22,7 +22,8 @@ from medldm.pipeline.checks import check_finite
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.peak_memory import PeakMemory
-from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, solver_of, start_image
+from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, start_image, with_solver
+from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.simulate import measure
@@ -171,14 +172,15 @@ def _estimate(
         return start[None]
     if method == PHYSICS_START:
         return posed.physics.start(posed.acquisition, posed.operator)[None]
-    solver = posed.solver
     if isinstance(method, dict):
-        solver = solver_of(host, replace(recipe, solver=method), posed.operator)
+        posed = with_solver(host, replace(recipe, solver=method), posed)
     elif method != OWN:
         raise UsageError(
             "E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section."
         )
-    estimate = run(solver.solve(posed.likelihood, None, start[None], posed.noise)).estimate
+    problem = problem_of(posed, start, recipe.samples)
+    solution = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise))
+    estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)
     return estimate
 

@@ -29,6 +29,11 @@ class Intensity:
     percentile: float = 99.9
     to: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def zero(self) -> float:
+        """The model value of zero."""
+        return self.affine()[1] if self.rule == "window" else self.to[0]
+
     def affine(self, scan_high: float | None = None) -> tuple[float, float]:
         """(scale, offset) of ``model = scale * value + offset``.
 

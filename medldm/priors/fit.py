@@ -12,6 +12,7 @@ import numpy as np
 from medldm.data import AffineMap, Grid, attenuation_from_hu
 from medldm.errors import ComponentMissing
 from medldm.priors.card import Plane, PriorCard, Range
+from medldm.priors.planes import planes_of
 
 Use = Literal["slicewise", "slab", "volume"]
 
@@ -94,34 +95,36 @@ class Fit:
         raise ComponentMissing(first.code, first.what, why=why, fix=first.fix)
 
 
-def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None) -> Fit:
+def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: Plane | None = None) -> Fit:
     """Hold a card against a scan.
 
     Args:
         card: of the prior.
         scan: its plain facts.
         use: what the recipe's ``prior.as`` asks for; None leaves it to the card.
+        plane: what its ``prior.plane`` asks for: the slices that a network of slices sees; None takes those along z.
 
     Returns:
         Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
-    spacing, sentences, problems = _spacing(card, scan)
-    problems = [*_of_the_scan(card, scan), *_of_the_use(card, use), *problems]
+    stack = 0 if plane is None else planes_of(scan.grid).index(plane)
+    spacing, sentences, problems = _spacing(card, scan, stack)
+    problems = [*_of_the_scan(card, scan, plane or scan.plane), *_of_the_use(card, use), *problems]
     intensity = _intensity(card, scan)
     if intensity is None:
         problems.insert(0, _other_quantity(card, scan))
     grid = scan.grid if spacing == scan.grid.spacing else _regridded(scan.grid, spacing)
-    problems += _of_the_size(card, grid)
+    problems += _of_the_size(card, grid, stack)
     if problems or intensity is None:
         return Fit(tuple(problems), None)
     if intensity.source != intensity.target:
         sentences.insert(0, f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
-    sentences += _size_sentences(card, grid)
+    sentences += _size_sentences(card, grid, stack)
     return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
 
 
-def _of_the_scan(card: PriorCard, scan: ScanFacts) -> Iterator[ComponentMissing]:
+def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[ComponentMissing]:
     if card.modality not in (scan.modality, "OT"):
         unknown = scan.modality == "OT"
         yield ComponentMissing(
@@ -131,12 +134,12 @@ def _of_the_scan(card: PriorCard, scan: ScanFacts) -> Iterator[ComponentMissing]
             why="A prior draws what it was trained on, whatever was scanned.",
             fix=f"Add --modality {card.modality} if it is one." if unknown else f"Choose a prior for {scan.modality}.",
         )
-    if card.dimensions == 2 and scan.plane not in card.planes:
+    if card.dimensions == 2 and plane not in card.planes:
         yield ComponentMissing(
             "E-PRI-34",
-            f"The prior {card.name!r} is for {' and '.join(card.planes)} slices, those of the scan are {scan.plane}.",
+            f"The prior {card.name!r} is for {' and '.join(card.planes)} slices, those of the scan are {plane}.",
             why="It has never seen the body from this side.",
-            fix=f"Choose a prior whose planes include {scan.plane}.",
+            fix=f"Choose a prior whose planes include {plane}, or let it see another plane: prior.plane.",
         )
     if card.complex == "channels" and not scan.is_complex:
         yield ComponentMissing(
@@ -184,12 +187,14 @@ def _formula(map_: AffineMap) -> str:
     return f"{map_.target} = {map_.scale:.6g} * {map_.source} + {map_.offset:.6g}"
 
 
-def _spacing(card: PriorCard, scan: ScanFacts) -> tuple[tuple[float, float, float], list[str], list[ComponentMissing]]:
+def _spacing(
+    card: PriorCard, scan: ScanFacts, stack: int
+) -> tuple[tuple[float, float, float], list[str], list[ComponentMissing]]:
     """Spacing (z, y, x) of the prior's grid; what is done to get there; why it cannot be done."""
     across = card.slice_spacing_mm if card.slab > 1 else None
     if card.dimensions == 3:
         across = card.slice_spacing_mm or card.spacing_mm
-    wanted: tuple[Range | None, ...] = (across, card.spacing_mm, card.spacing_mm)
+    wanted: list[Range | None] = [across if axis == stack else card.spacing_mm for axis in range(3)]
     spacing: list[float] = []
     far: list[tuple[str, float, Range]] = []
     for axis, own, range_ in zip("zyx", scan.grid.spacing, wanted, strict=True):
@@ -197,7 +202,7 @@ def _spacing(card: PriorCard, scan: ScanFacts) -> tuple[tuple[float, float, floa
         if range_ is not None and max(nearest / own, own / nearest) > MAX_FACTOR:
             far.append((axis, own, range_))
         spacing.append(nearest)
-    problems = [_too_far(card, *one) for one in far]
+    problems = [_too_far(card, *one, slices=one[0] == "zyx"[stack]) for one in far]
     found = (spacing[0], spacing[1], spacing[2])
     if found == scan.grid.spacing:
         return found, [], problems
@@ -214,8 +219,7 @@ def _nearest(own: float, range_: Range) -> float:
     return min(max(own, range_.low), range_.high)
 
 
-def _too_far(card: PriorCard, axis: str, own: float, range_: Range) -> ComponentMissing:
-    slices = axis == "z"
+def _too_far(card: PriorCard, axis: str, own: float, range_: Range, *, slices: bool) -> ComponentMissing:
     return ComponentMissing(
         "E-PRI-33" if slices else "E-PRI-32",
         f"The prior {card.name!r} is for {'slices' if slices else 'voxels'} {_span(range_)} apart, those of the scan "
@@ -244,14 +248,14 @@ def _regridded(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     return Grid(shape, affine, grid.axes)
 
 
-def _seen(card: PriorCard, grid: Grid) -> tuple[tuple[str, int], ...]:
+def _seen(card: PriorCard, grid: Grid, stack: int) -> tuple[tuple[str, int], ...]:
     """The axes that the network looks along, and their sizes."""
     named = tuple(zip(grid.axes, grid.shape, strict=True))
-    return named if card.dimensions == 3 else named[1:]
+    return tuple(one for axis, one in enumerate(named) if card.dimensions == 3 or axis != stack)
 
 
-def _of_the_size(card: PriorCard, grid: Grid) -> Iterator[ComponentMissing]:
-    small = [(axis, n) for axis, n in _seen(card, grid) if 2 * n < card.size.at_least]
+def _of_the_size(card: PriorCard, grid: Grid, stack: int) -> Iterator[ComponentMissing]:
+    small = [(axis, n) for axis, n in _seen(card, grid, stack) if 2 * n < card.size.at_least]
     if small:
         sizes = " and ".join(f"{n} along {axis}" for axis, n in small)
         yield ComponentMissing(
@@ -262,10 +266,10 @@ def _of_the_size(card: PriorCard, grid: Grid) -> Iterator[ComponentMissing]:
         )
 
 
-def _size_sentences(card: PriorCard, grid: Grid) -> Iterator[str]:
+def _size_sentences(card: PriorCard, grid: Grid, stack: int) -> Iterator[str]:
     size = card.size
-    padded = [(axis, n) for axis, n in _seen(card, grid) if n < size.at_least]
-    tiled = [(axis, n) for axis, n in _seen(card, grid) if size.at_most is not None and n > size.at_most]
+    padded = [(axis, n) for axis, n in _seen(card, grid, stack) if n < size.at_least]
+    tiled = [(axis, n) for axis, n in _seen(card, grid, stack) if size.at_most is not None and n > size.at_most]
     for axis, n in padded:
         yield f"Along {axis} the network sees {n} voxels padded to {size.at_least}."
     for axis, n in tiled:

@@ -160,7 +160,7 @@ class PriorModel:
             bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
             bound = bound if stack == 0 else Turned(bound, stack)
         if phase is not None:
-            bound = PhaseFrozen(bound, phase).to(self.device)
+            bound = PhaseFrozen(bound, phase, zero=self.card.intensity.zero).to(self.device)
         return bound
 
     def _network_prior(self, shape: tuple[int, ...], condition: Tensor, tile: int | None) -> BoundPrior:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from medldm.errors import MedldmError
 from medldm.host import Entry, Host
 from medldm.host.registry import sentence
-from medldm.inference.negotiation import refusals
+from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
 from medldm.testing.examples import PhysicsExample
 from medldm.testing.physics_laws import SEED
-
-# A prior is chosen by the recipe, so these words do not decide between a solver and a physics.
-_OF_THE_PRIOR = ("prior", "decode-gradient")
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,6 @@ def _operator(physics: Entry) -> LinearOperator:
 
 
 def _pair(physics: Entry, solver: Entry, operator: LinearOperator) -> Pair:
-    needs = [word for word in solver.needs if word not in _OF_THE_PRIOR]
+    needs = [word for word in solver.needs if word not in OF_THE_PRIOR]
     reasons = tuple(refusals(needs, operator))
     return Pair(physics.name, solver.name, not reasons, reasons)

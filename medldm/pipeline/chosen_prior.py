@@ -1,0 +1,170 @@
+"""The prior that a recipe names, held against scan and solver by its card alone; no weights are touched."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medldm.data import Acquisition, Volume
+from medldm.errors import UsageError
+from medldm.host import Host
+from medldm.inference.conditioning import Value
+from medldm.inference.negotiation import OF_THE_PRIOR
+from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
+from medldm.pipeline.recipe import Recipe
+from medldm.priors.card import PriorCard
+from medldm.priors.card_file import read_card
+from medldm.priors.catalogue import find_prior
+from medldm.priors.fit import Plan, ScanFacts, check_fit
+from medldm.priors.planes import planes_of
+
+GRIDS = ("native", "prior")
+# For the memory plan: features where a card does not tell, slices a prior takes together unless told otherwise, and
+# tensors of the finest level that a network holds at its peak.
+_WIDTH, _SLICES_AT_ONCE, _TENSORS_HELD = 64, 4, 4
+
+
+@dataclass(frozen=True)
+class ChosenPrior:
+    """A prior that fits.
+
+    Attributes:
+        folder: where it lies.
+        card: its card.
+        section: how the recipe uses it.
+        facts: what its network is told, from the recipe and from the scan.
+        plan: how the scan is brought to it.
+    """
+
+    folder: Path
+    card: PriorCard
+    section: PriorSection
+    facts: Mapping[str, Value]
+    plan: Plan
+
+    @property
+    def weights_hash(self) -> str:
+        """One sha256 for all its weights."""
+        lines = (f"{role} {weights.sha256}\n" for role, weights in sorted(self.card.weights.items()))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def bytes_needed(self) -> int:
+        """Weights in single precision, and what the networks hold of the slices that they see together.
+
+        A network's finest level, as wide as the first entry of its list of widths, holds the most; of a latent prior
+        that is the autoencoder's.
+        """
+        card, grid = self.card, self.plan.grid
+        files = (self.folder / weights.file for weights in card.weights.values())
+        weights = 2 * sum(file.stat().st_size for file in files if file.is_file())
+        options = card.networks["autoencoder" if card.latent else "denoiser"]
+        widths = [value for value in options.values() if isinstance(value, (list, tuple)) and value]
+        width = max((int(value[0]) for value in widths if isinstance(value[0], int)), default=_WIDTH)
+        stack = 0 if self.section.plane is None else planes_of(grid).index(self.section.plane)
+        seen = [
+            max(n, card.size.at_least) for axis, n in enumerate(grid.shape) if card.dimensions == 3 or axis != stack
+        ]
+        together = 1 if card.dimensions == 3 else self.section.slices_at_once or _SLICES_AT_ONCE * card.slab
+        return weights + together * math.prod(seen) * width * _TENSORS_HELD * 4
+
+    def as_record(self) -> dict[str, Any]:
+        """Facts for ``run.json``: the card's name and hashes, not the folder, whose name is of somebody's choosing."""
+        card = self.card
+        return {
+            "name": card.name,
+            "family": card.family,
+            "licence": card.licence,
+            "intended_use": card.intended_use,
+            "weights": {role: weights.sha256 for role, weights in card.weights.items()},
+            "weights_hash": self.weights_hash,
+            "plan": list(self.plan.sentences),
+        }
+
+
+def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> ChosenPrior | None:
+    """The prior of a recipe, or None for a solver that uses none.
+
+    Args:
+        host: plugins.
+        recipe: whose solver's needs decide; a prior that it does not use is left aside, see :func:`unused_prior`.
+        case: an image that is going to be measured, or a measurement.
+
+    Raises:
+        UsageError: E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
+            ``operator.grid`` is not possible; ``E-RCP-..`` the section is not valid.
+        ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
+            ``E-PLG-08`` its family is not installed.
+    """
+    grid = recipe.operator.get("grid", "native")
+    if grid not in GRIDS:
+        raise UsageError("E-RUN-13", f"operator.grid is {grid!r}; it is native or prior.", fix="operator.grid: native")
+    if recipe.start and _uses_prior(host, str(recipe.start.get("solver", ""))):
+        raise UsageError(
+            "E-RUN-12",
+            f"The start solver {recipe.start['solver']!r} needs a diffusion prior.",
+            why="The start image sets the scale in which a prior sees the scan, so it comes before the prior.",
+            fix="Choose a classical solver for the start.",
+        )
+    if not _uses_prior(host, str(recipe.solver["name"])):
+        if grid == "prior" and not recipe.prior:
+            raise UsageError("E-RUN-13", "operator.grid is 'prior', but there is none.", fix="operator.grid: native")
+        return None
+    if not recipe.prior:
+        raise UsageError(
+            "E-RUN-12",
+            f"The solver {recipe.solver['name']!r} needs a diffusion prior, and the recipe names none.",
+            fix="Add --prior NAME; medldm priors list shows those that are there.",
+        )
+    folder = find_prior(prior_name(recipe.prior))
+    card = read_card(folder)
+    section = prior_section(recipe.prior, card)
+    host.find("priors", card.family)
+    plan = check_fit(card, scan_facts(card, case), section.use, section.plane).require()
+    if plan.resample and grid == "native":
+        raise UsageError(
+            "E-RUN-13",
+            f"The prior {card.name!r} was not made for voxels of this size. {plan.sentences[0]}",
+            why="An image is not resampled unless the recipe says so.",
+            fix="Add --set operator.grid=prior, or choose a prior made for this resolution.",
+        )
+    return ChosenPrior(folder, card, section, _facts(card, section, case), plan)
+
+
+def unused_prior(host: Host, recipe: Recipe) -> str:
+    """A sentence when the recipe names a prior that its solver does not use; empty otherwise."""
+    solver = str(recipe.solver["name"])
+    if not recipe.prior or _uses_prior(host, solver):
+        return ""
+    name = Path(prior_name(recipe.prior)).name
+    return f"the solver {solver!r} uses no prior: {name!r} takes no part, and the grid is that of the scan"
+
+
+def scan_facts(card: PriorCard, case: Volume | Acquisition) -> ScanFacts:
+    """What of a case the card is held against.
+
+    An image that is going to be measured does not know yet what its physics will make of it: a modality that its format
+    could not tell, and whether it becomes complex, are left to the second look, at the measurement.
+    """
+    if isinstance(case, Volume):
+        modality = card.modality if case.modality == "OT" else case.modality
+        return ScanFacts(modality, case.quantity, case.grid, is_complex=True)
+    # The unit inside the operator is as good as the unit in which images are written.
+    quantity = case.quantity if card.quantity == case.quantity else case.output.target
+    return ScanFacts(case.modality, quantity, case.grid, case.data.is_complex())
+
+
+def _uses_prior(host: Host, solver: str) -> bool:
+    return not OF_THE_PRIOR.isdisjoint(host.find("solvers", solver).needs)
+
+
+def _facts(card: PriorCard, section: PriorSection, case: Volume | Acquisition) -> dict[str, Value]:
+    """What the network is told. Of the scan only the modality is sure; a sequence's name says little about contrast."""
+    facts: dict[str, Value] = {}
+    modality = case.modality.lower()
+    if modality in card.facts.classes.get("modality", ()):
+        facts["modality"] = modality
+    return {**facts, **section.facts, **card.facts.fixed}
