@@ -110,8 +110,16 @@ class AutoencoderTrainee:
         self.judge.zero_grad()
         loss = discriminator_loss(self.discriminator(images), self.discriminator(made))
         loss.backward()
+        # Not wrapped for several processes, since it also judges inside the other network's backward pass.
+        if self.accelerator.num_processes > 1:
+            for parameter in self.discriminator.parameters():
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         self.judge.step()
         return float(loss.detach())
+
+    def images(self, step: int) -> int:
+        """See :class:`medldm.training.loop.Trainee`."""
+        return self._batches.images(step)
 
     def look(self) -> Mapping[str, float]:
         """Error and PSNR of the averaged autoencoder, through the mean, on held-back patches."""

@@ -22,9 +22,13 @@ class Batches:
 
     def __init__(self, sampler: PatchSampler, accelerator: Accelerator, run: RunOptions) -> None:
         self._steps = _Steps(sampler, accelerator.process_index, run.steps)
-        self._workers = run.workers
+        self._workers, self._processes = run.workers, int(accelerator.num_processes)
         self._ahead: Iterator[Batch] | None = None
         self._next = -1
+
+    def images(self, step: int) -> int:
+        """How many images the batch of a step has, over all processes."""
+        return self._processes * self._steps.sampler.shape(step).batch
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""

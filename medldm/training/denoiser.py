@@ -92,6 +92,10 @@ class DenoiserTrainee:
         self.average.update(self.network, step)
         return {"loss": float(loss.detach())}
 
+    def images(self, step: int) -> int:
+        """See :class:`medldm.training.loop.Trainee`."""
+        return self._batches.images(step)
+
     def look(self) -> Mapping[str, float]:
         """Loss and PSNR of the averaged network on held-back patches, per noise level."""
         images, conditions = self._looked

@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -16,8 +16,14 @@ from medldm.errors import UsageError
 from medldm.training.config import TrainConfig
 from medldm.training.schedule import cool_down_begins, learning_rate
 from medldm.training.state import Progress, TrainingState
+from medldm.training.throughput import Meter, peak_gib
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
+# Flags of this process -> of any process.
+Agree = Callable[[Sequence[bool]], Sequence[bool]]
+
+# A launcher of several processes hands on the Ctrl-C that the terminal has already sent to all of them.
+_SAME_SIGNAL_SECONDS = 2.0
 
 
 class Trainee(Protocol):
@@ -25,6 +31,10 @@ class Trainee(Protocol):
 
     def learn(self, step: int, rate: float) -> Mapping[str, float]:
         """One step at a learning rate; the losses."""
+        ...
+
+    def images(self, step: int) -> int:
+        """How many images a step learns from, over all processes."""
         ...
 
     def look(self) -> Mapping[str, float]:
@@ -37,10 +47,11 @@ class Trainee(Protocol):
 
 
 class Interruption:
-    """The first Ctrl-C or SIGTERM ends after the step with the state saved; a second Ctrl-C ends at once."""
+    """The first Ctrl-C or SIGTERM ends after the step with the state saved; a later Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -56,9 +67,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked, self._asked_at = True, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._asked_at > _SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
-        self.asked = True
 
 
 def train(
@@ -71,6 +83,7 @@ def train(
     resume: bool,
     stop_after: float | None = None,
     leader: bool = True,
+    agree: Agree = tuple,
 ) -> Progress | None:
     """Train to the last step, or until the held-back error stops falling.
 
@@ -83,6 +96,7 @@ def train(
         resume: go on from the state in ``folder`` if there is one.
         stop_after: seconds after which to save and leave.
         leader: False on all but one of several processes; only the leader writes.
+        agree: makes several processes end at the same step: flags of this process -> of any process.
 
     Returns:
         The progress at the end; None when it was left early with the state saved.
@@ -96,39 +110,56 @@ def train(
     tell("train", f"step {progress.step} of {run.steps}", {"index": progress.step, "total": run.steps})
     began = saved = told = time.monotonic()
     spent = progress.seconds
-    since, items = progress.step, began
+    lately, since_look = Meter(), Meter()
     with Interruption() as interruption:
         while progress.step < run.steps:
             if progress.step == cool_down_begins(run) and leader:
                 state.save(_level_state(path), progress)
+            for meter in (lately, since_look):
+                meter.start()
             losses = trainee.learn(progress.step, learning_rate(progress.step, config.optimiser, run))
+            for meter in (lately, since_look):
+                meter.add(trainee.images(progress.step))
             progress.step += 1
             now = time.monotonic()
             progress.seconds = spent + now - began
             if now - told > 2 or progress.step == run.steps:
                 told = now
-                rate = (progress.step - since) / max(now - items, 1e-9)
-                since, items = progress.step, now
-                values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-                message = f"step {progress.step} of {run.steps}: {values}, {rate:.2f} steps/s"
-                tell("step", message, {"index": progress.step, "total": run.steps, "steps_per_s": rate, **losses})
-            over = stop_after is not None and now - began > stop_after
+                _tell_step(progress, run.steps, losses, lately, tell)
             if progress.step % run.check_every == 0 or progress.step == run.steps:
-                _look(trainee, progress, folder, tell, losses, leader=leader)
-                if progress.history and _stalled(progress, config):
-                    tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
-                    break
-            if leader and (now - saved > run.save_every or over or interruption.asked):
+                pace = {"images_per_s": round(since_look.read()[1], 2), "peak_gib": round(peak_gib(), 3)}
+                _look(trainee, progress, folder, tell, {**losses, **pace}, leader=leader)
+            over, asked, stalled = agree(
+                (stop_after is not None and now - began > stop_after, interruption.asked, _stalled(progress, config))
+            )
+            if leader and (now - saved > run.save_every or over or asked):
                 saved = now
                 state.save(path, progress)
-            if interruption.asked:
+            if asked:
                 raise KeyboardInterrupt
+            if stalled:
+                tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
+                break
             if over and progress.step < run.steps:
                 tell("train", f"left at step {progress.step} of {run.steps}; --resume goes on", {})
                 return None
     if leader:
         state.save(path, progress)
     return progress
+
+
+def _tell_step(progress: Progress, steps: int, losses: Mapping[str, float], meter: Meter, tell: Tell) -> None:
+    rate, images = meter.read()
+    values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    peak = peak_gib()
+    tell(
+        "step",
+        f"step {progress.step} of {steps}: {values}, {rate:.2f} steps/s, {images:.1f} images/s, {peak:.2f} GiB at most",
+        {
+            **{"index": progress.step, "total": steps, "steps_per_s": rate, "images_per_s": images, "peak_gib": peak},
+            **losses,
+        },
+    )
 
 
 def _level_state(path: Path) -> Path:
@@ -157,6 +188,8 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
 
 
 def _stalled(progress: Progress, config: TrainConfig) -> bool:
+    if not progress.history or progress.step % config.run.check_every:
+        return False
     looks = (progress.step - progress.best_step) // config.run.check_every
     return looks >= config.run.patience
 

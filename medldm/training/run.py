@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from medldm.errors import UsageError
@@ -21,7 +22,7 @@ from medldm.training.averaging import averaged
 from medldm.training.command import Prepared
 from medldm.training.denoiser import DenoiserTrainee
 from medldm.training.finish import write_priors
-from medldm.training.loop import Tell, train
+from medldm.training.loop import Agree, Tell, train
 from medldm.training.patches import held_back_patches
 from medldm.training.state import Progress, TrainingState
 
@@ -63,7 +64,9 @@ def train_autoencoder(
         return []
     with averaged(trainee.network, trainee.average):
         device = prepared.accelerator.device
-        seen = torch.cat([prepared.trained.batch(step).images[:2] for step in range(_MEASURED_STEPS)])
+        size = prepared.config.patches.shapes[0].size
+        drawn = [prepared.trained.one(step, item, size) for step in range(_MEASURED_STEPS) for item in range(2)]
+        seen = torch.stack([image for image, _ in drawn])
         unseen, _ = held_back_patches(prepared.held_back, prepared.config, device)
         figures = measure_latent(cast(Autoencoder, trainee.network), seen.to(device), unseen)
     latent = Latent(figures.scale, figures.shift, figures.gain, figures.error)
@@ -195,4 +198,17 @@ def _trained(
         resume=resume,
         stop_after=stop_after,
         leader=prepared.accelerator.is_main_process,
+        agree=_agreement(prepared.accelerator),
     )
+
+
+def _agreement(accelerator: Accelerator) -> Agree:
+    """Several processes end together, or the first to end would leave the others waiting for it forever."""
+    if accelerator.num_processes == 1:
+        return tuple
+
+    def agree(flags: Sequence[bool]) -> Sequence[bool]:
+        counts = torch.tensor([float(flag) for flag in flags], device=accelerator.device)
+        return [count > 0 for count in accelerator.reduce(counts, "sum").tolist()]
+
+    return agree
