@@ -43,12 +43,14 @@ class DataOptions:
         rules: in order.
         intensity: modality -> physical to model values; the same as in the card.
         held_back: globs on subjects that are never trained on; they choose the weights and end the training.
+        leave_out: globs on paths below the data folder that are not read at all.
         generic: share of computed images without anatomy, so that the denoiser stays a good one beyond its experience.
     """
 
     rules: tuple[ScanRule, ...]
     intensity: Mapping[Literal["CT", "MR"], Intensity]
     held_back: tuple[str, ...]
+    leave_out: tuple[str, ...] = ()
     generic: Probability = 0.1
 
 

@@ -65,6 +65,8 @@ def read_scans(
             raise UsageError("E-TRN-01", f"There is no folder {folder}.", fix="Give the folder of the scans.")
         for path in _scan_paths(host, folder):
             relative = path.relative_to(folder).as_posix()
+            if any(fnmatch.fnmatch(relative, pattern) for pattern in options.leave_out):
+                continue
             rule = next((r for r in options.rules if fnmatch.fnmatch(relative, r.match)), None)
             if rule is None:
                 raise UsageError(
