@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 import medldm
-from medldm.cli import benchmark, demo, doctor, evaluate, inspect, plugins, recipes, reconstruct, simulate, train
+from medldm.cli import (
+    benchmark,
+    demo,
+    doctor,
+    evaluate,
+    inspect,
+    plugins,
+    priors,
+    recipes,
+    reconstruct,
+    simulate,
+    train,
+)
 from medldm.cli.allocator import keep_freed_pages
 from medldm.cli.failure import guarded
 from medldm.cli.session import Session
@@ -62,6 +74,7 @@ app.command("evaluate")(evaluate.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(train.app, name="train")
+app.add_typer(priors.app, name="priors")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(plugins.app, name="plugins")
 

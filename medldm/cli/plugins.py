@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medldm.cli import options
+from medldm.cli.json_rows import print_rows
 from medldm.cli.session import finish, session_of
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def list_(context: typer.Context, as_json: options.Json = False) -> None:
 
         rows = session_of(context).host().plugins
         if as_json:
-            _print_json("plugins", [asdict(row) for row in rows])
+            print_rows("plugins", [asdict(row) for row in rows])
             return
         console = Console()
         table = Table("plugin", "from", "status", "components")
@@ -71,7 +70,7 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
         host = session_of(context).host()
         entries = host.named(name)
         if as_json:
-            _print_json("components", [_described(host, entry) for entry in entries])
+            print_rows("components", [_described(host, entry) for entry in entries])
             return
         _refuse_broken(host, name, entries)
         for entry in entries:
@@ -107,7 +106,7 @@ def check(
         rows = run_checks(session_of(context).host(), name)
         failed = [row for row in rows if row.status == "failed"]
         if as_json:
-            _print_json("checks", [asdict(row) for row in rows])
+            print_rows("checks", [asdict(row) for row in rows])
         else:
             table = Table()
             for heading in ("component", "law", "result", "why"):
@@ -148,7 +147,7 @@ def matrix(context: typer.Context, as_json: options.Json = False) -> None:
 
         pairs = pairs_of(session_of(context).host())
         if as_json:
-            _print_json("matrix", [asdict(pair) for pair in pairs])
+            print_rows("matrix", [asdict(pair) for pair in pairs])
             return
         console = Console()
         solvers = list(dict.fromkeys(pair.solver for pair in pairs))
@@ -162,10 +161,6 @@ def matrix(context: typer.Context, as_json: options.Json = False) -> None:
                 console.print(f"{escape(pair.solver)} with {escape(pair.physics)}: {escape(reason)}", highlight=False)
 
     finish(work, as_json=as_json)
-
-
-def _print_json(event: str, rows: Sequence[dict[str, Any]]) -> None:
-    sys.stdout.write(json.dumps({"event": event, "rows": rows}, default=str) + "\n")
 
 
 def _described(host: Host, entry: Entry) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def read_card(folder: Path) -> PriorCard:
         raise ComponentMissing(
             "E-PRI-04", f"The prior card cannot be read: {error.what}", why=error.why, fix=error.fix
         ) from error
-    return _card_of(entries, path)
+    return card_of(entries, path)
 
 
 def write_card(folder: Path, card: PriorCard) -> None:
@@ -78,45 +78,29 @@ def write_card(folder: Path, card: PriorCard) -> None:
         OSError: the folder cannot be written.
     """
     path = folder / FILE
-    entries = _plain(dataclasses.asdict(card))
-    _card_of(entries, path)
+    entries = entries_of(card)
+    card_of(entries, path)
     aside = path.with_name(f".{FILE}.part")
     aside.write_text(_text(entries), encoding="utf-8")
     aside.replace(path)
 
 
-def require_denoiser(card: PriorCard, folder: Path) -> None:
-    """Refuse (``E-PRI-23``) a folder that holds an autoencoder only, as training leaves one half way."""
-    if "denoiser" not in card.networks:
-        raise ComponentMissing(
-            "E-PRI-23",
-            f"The folder {folder} holds an autoencoder and no denoiser.",
-            why="It is one half of a latent prior; nothing can be reconstructed with it.",
-            fix="Train a denoiser on it: medldm train denoiser.",
-        )
+def entries_of(card: PriorCard) -> dict[str, Any]:
+    """A card as plain data: what stands in the file, by name."""
+    entries: dict[str, Any] = _plain(dataclasses.asdict(card))
+    return entries
 
 
-def _require_file(folder: Path, path: Path) -> None:
-    if path.is_file():
-        return
-    if not folder.is_dir():
-        raise ComponentMissing(
-            "E-PRI-01",
-            f"There is no prior folder {folder}.",
-            fix="Check the path; 'medldm priors list' shows the priors that are found by name.",
-        )
-    pickles = pickles_in(folder)
-    if pickles and not any(folder.rglob("*.safetensors")):
-        raise pickle_refused(pickles[0])
-    raise ComponentMissing(
-        "E-PRI-02",
-        f"The folder {folder} has no {FILE}.",
-        why="Without a card nothing says which scans and which noise levels the weights are for.",
-        fix="A folder of diffusers or a MONAI bundle is brought in by 'medldm priors import'.",
-    )
+def card_of(entries: Mapping[str, Any], path: Path) -> PriorCard:
+    """A card from plain data.
 
+    Args:
+        entries: by name, nested tables for nested entries.
+        path: of the file, for messages.
 
-def _card_of(entries: Mapping[str, Any], path: Path) -> PriorCard:
+    Raises:
+        ComponentMissing: ``E-PRI-03``, ``E-PRI-05``, ``E-PRI-06``, ``E-PRI-07``, as :func:`read_card`.
+    """
     # pydantic takes longer to import than listing recipes or plugins.
     from medldm.host.options import build
 
@@ -149,6 +133,37 @@ def _card_of(entries: Mapping[str, Any], path: Path) -> PriorCard:
             fix="Correct the card.",
         )
     return card
+
+
+def require_denoiser(card: PriorCard, folder: Path) -> None:
+    """Refuse (``E-PRI-23``) a folder that holds an autoencoder only, as training leaves one half way."""
+    if "denoiser" not in card.networks:
+        raise ComponentMissing(
+            "E-PRI-23",
+            f"The folder {folder} holds an autoencoder and no denoiser.",
+            why="It is one half of a latent prior; nothing can be reconstructed with it.",
+            fix="Train a denoiser on it: medldm train denoiser.",
+        )
+
+
+def _require_file(folder: Path, path: Path) -> None:
+    if path.is_file():
+        return
+    if not folder.is_dir():
+        raise ComponentMissing(
+            "E-PRI-01",
+            f"There is no prior folder {folder}.",
+            fix="Check the path; 'medldm priors list' shows the priors that are found by name.",
+        )
+    pickles = pickles_in(folder)
+    if pickles and not any(folder.rglob("*.safetensors")):
+        raise pickle_refused(pickles[0])
+    raise ComponentMissing(
+        "E-PRI-02",
+        f"The folder {folder} has no {FILE}.",
+        why="Without a card nothing says which scans and which noise levels the weights are for.",
+        fix="A folder of diffusers or a MONAI bundle is brought in by 'medldm priors import'.",
+    )
 
 
 def _plain(value: Any) -> Any:

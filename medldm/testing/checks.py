@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medldm.errors import MedldmError
+from medldm.errors import MedldmError, Problem
 from medldm.host import KINDS, Entry, Host
 from medldm.host.registry import sentence
+from medldm.priors.catalogue import open_prior
+from medldm.priors.folder import verify
 from medldm.priors.model import PriorModel
 from medldm.testing.examples import (
     MetricExample,
@@ -74,9 +76,29 @@ def run_checks(host: Host, name: str | None = None) -> list[CheckRow]:
     return rows + [row for entry in entries for row in check_entry(entry)]
 
 
-def check_prior(model: PriorModel) -> list[CheckRow]:
-    """All laws of priors on one that is loaded."""
-    return [_run(f"priors/{model.card.name}", law, check) for law, check in _each(PRIOR_LAWS, Trial.of(model))]
+def check_prior(folder: Path, host: Host) -> list[CheckRow]:
+    """Verify a prior folder, then run the laws of priors on what it holds, on a small grid.
+
+    Args:
+        folder: of the prior.
+        host: plugins, one of which knows the family that the card names.
+
+    Returns:
+        One row per problem of the folder; where there is none, one row per law.
+    """
+    name = folder.resolve().name
+    problems = verify(folder)
+    model: PriorModel | None = None
+    if not problems:
+        try:
+            model = open_prior(folder, host)
+        except MedldmError as error:
+            problems = [Problem(error.code, "error", " ".join(filter(None, (error.what, error.why))))]
+    if model is None:
+        return [CheckRow(name, "the folder is sound", "failed", f"{p.code}: {p.sentence}") for p in problems]
+    trial = Trial.of(model)
+    sound = CheckRow(name, "the folder is sound", "ok")
+    return [sound, *(_run(name, law, check) for law, check in _each(PRIOR_LAWS, trial))]
 
 
 def check_entry(entry: Entry) -> list[CheckRow]:

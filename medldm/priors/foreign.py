@@ -1,0 +1,183 @@
+"""Priors of other programs: converted by a family, completed by a person, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medldm.errors import ComponentMissing, MedldmError, UsageError
+from medldm.host import Host
+from medldm.host.yaml_file import parse_scalar
+from medldm.priors.card import PriorCard
+from medldm.priors.card_file import card_of, entries_of, read_card, write_card
+from medldm.priors.family import PriorFamily
+from medldm.priors.folder import verify
+
+# Entries that a converter cannot read off networks, with how one may look on the command line.
+_UNKNOWN = {
+    "modality": "MR",
+    "quantity": "arbitrary",
+    "intensity.rule": "percentile",
+    "spacing_mm.low": "0.5",
+    "spacing_mm.high": "1.5",
+    "planes": "[axial]",
+    "licence": "CC-BY-4.0",
+}
+
+
+def import_prior(
+    source: Path, folder: Path, host: Host, changes: Sequence[str] = (), family: str | None = None
+) -> PriorCard:
+    """Bring in a prior from a local folder of another program.
+
+    Args:
+        source: in the other program's layout.
+        folder: to make.
+        host: plugins.
+        changes: ``entry=value`` of the card, with dots into nested entries and the value read as YAML.
+        family: name of the family that converts; None tries each.
+
+    Returns:
+        The card of the new folder.
+
+    Raises:
+        ComponentMissing: ``E-PRI-40`` no family takes the source, with the reason of each; ``E-PRI-06``, ``E-PRI-07``
+            a change gives no valid card; ``E-PLG-08`` there is no such family.
+        UsageError: ``E-PRI-41`` the source does not tell for which scans it is, and the changes do not either, all of
+            them listed; ``E-PRI-43`` a change is not ``entry=value``; ``E-PRI-18``, ``E-PRI-19``.
+    """
+    folder = folder.absolute()
+    assigned = _assignments(changes)
+    if folder.exists():
+        raise UsageError(
+            "E-PRI-18",
+            f"{folder} exists.",
+            why="A prior is never overwritten in silence.",
+            fix="Choose another folder.",
+        )
+    with _aside(folder) as part:
+        card, taker = _converted(source, part, host, family)
+        card = _completed(card, assigned, part)
+        with _writing(folder):
+            write_card(part, card)
+        problems = verify(part, taker.build)
+        if problems:
+            first = problems[0]
+            raise ComponentMissing(first.code, first.sentence, fix=first.remedy)
+        with _writing(folder):
+            part.rename(folder)
+    return read_card(folder)
+
+
+def _converted(source: Path, part: Path, host: Host, family: str | None) -> tuple[PriorCard, PriorFamily]:
+    names = [family] if family is not None else host.names("priors")
+    refusals: dict[str, MedldmError] = {}
+    for name in names:
+        taker: PriorFamily = host.build("priors", name, {})
+        try:
+            return taker.convert(source, part), taker
+        except MedldmError as error:
+            if family is not None:
+                raise
+            refusals[name] = error
+        shutil.rmtree(part, ignore_errors=True)
+    reasons = " ".join(f"{name}: {error.what}" for name, error in refusals.items())
+    raise ComponentMissing(
+        "E-PRI-40",
+        f"No family of priors can take {source}.",
+        why=reasons or "No plugin provides a family.",
+        fix=_remedy(refusals),
+    )
+
+
+def _remedy(refusals: Mapping[str, MedldmError]) -> str:
+    # A pickle explains more than the other families' not knowing the layout.
+    for error in refusals.values():
+        if error.code == "E-PRI-03":
+            return error.fix
+    return "Name the family that should take it, --family NAME, to see its whole refusal."
+
+
+def _completed(card: PriorCard, assigned: Mapping[str, Any], part: Path) -> PriorCard:
+    entries = entries_of(card)
+    for path, value in assigned.items():
+        node = entries
+        *parents, last = path.split(".")
+        for key in parents:
+            inner = node.get(key)
+            if inner is None:
+                inner = node[key] = {}
+            if not isinstance(inner, dict):
+                raise UsageError(
+                    "E-PRI-43", f"--set {path}: {key!r} is a value.", fix="medldm priors show prints cards."
+                )
+            node = inner
+        node[last] = value
+    missing = _missing(card, assigned, entries)
+    if missing:
+        example = " ".join(
+            f"--set {name}={value!r}" if " " in value else f"--set {name}={value}" for name, value in missing
+        )
+        raise UsageError(
+            "E-PRI-41",
+            f"The source does not say for which scans it is: {', '.join(name for name, _ in missing)}.",
+            why="Weights and networks do not tell it, and a wrong guess would draw the wrong anatomy.",
+            fix=f"Add, with what is true: {example}",
+        )
+    return card_of(entries, part / "card.yaml")
+
+
+def _missing(card: PriorCard, assigned: Mapping[str, Any], entries: Mapping[str, Any]) -> list[tuple[str, str]]:
+    # A converter that knows what the images were says so; one that does not leaves the modality open.
+    needed = dict(_UNKNOWN) if card.modality == "OT" else {}
+    if card.dimensions == 3:
+        needed.pop("planes", None)
+    rule = entries["intensity"].get("rule") if isinstance(entries["intensity"], Mapping) else None
+    if needed and rule == "window":
+        needed |= {"intensity.low": "-1000", "intensity.high": "1000"}
+    given = set(assigned) | {
+        f"{path}.{key}" for path, value in assigned.items() if isinstance(value, Mapping) for key in value
+    }
+    return [(name, example) for name, example in needed.items() if name not in given]
+
+
+def _assignments(changes: Sequence[str]) -> dict[str, Any]:
+    assigned = {}
+    for change in changes:
+        path, equals, text = change.partition("=")
+        keys = path.removeprefix("card.").split(".")
+        if not equals or not all(keys):
+            raise UsageError(
+                "E-PRI-43", f"--set {change!r} is not of the form entry=value.", fix="For example: --set modality=MR"
+            )
+        assigned[".".join(keys)] = parse_scalar(text)
+    return assigned
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A path of the same last name in a hidden folder beside, removed in the end; converters name cards by it."""
+    room = folder.with_name(f".{folder.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with _writing(folder):
+            room.mkdir(parents=True)
+        yield room / folder.name
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            "E-PRI-19",
+            f"The prior folder {folder} cannot be written: {error.strerror}.",
+            fix="Choose a folder that you may write to, on a disk with space.",
+        ) from error
