@@ -90,7 +90,8 @@ def _scans(card: PriorCard) -> Iterator[tuple[str, str]]:
 
 def _networks(card: PriorCard, folder: Path) -> Iterator[tuple[str, str]]:
     yield "family", card.family
-    yield "predicts", f"{card.prediction.kind}, noise {card.sigma.low:g} to {card.sigma.high:g} of the model range"
+    of = "model values" if card.latent is None else "its latents"
+    yield "predicts", f"{card.prediction.kind}, for noise of {card.sigma.low:.3g} to {card.sigma.high:.3g} of {of}"
     if card.latent is not None:
         yield "latent", f"gain {card.latent.gain:.3g}, error {card.latent.error:.3g}, scale {card.latent.scale:.3g}"
     for role, weights in card.weights.items():

@@ -108,14 +108,14 @@ def import_(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring in a prior of another program from a local folder, then check it. Nothing is downloaded.
+    r"""Bring in a prior of another program from a local folder, then check it. Nothing is downloaded.
 
     What the weights do not tell is stated with --set; what is missing is listed.
 
     Examples:
-        medldm priors import ddpm-brain/ -o priors/ddpm-brain --set modality=MR --set quantity=arbitrary \
---set intensity.rule=percentile --set spacing_mm.low=0.8 --set spacing_mm.high=1.2 --set planes=[axial] \
---set licence=CC-BY-4.0
+        medldm priors import ddpm-brain/ -o priors/ddpm-brain --set modality=MR --set quantity=arbitrary
+        --set intensity.rule=percentile --set spacing_mm.low=0.8 --set spacing_mm.high=1.2
+        --set 'planes=\[axial]' --set licence=CC-BY-4.0
 
         medldm priors import brain_image_synthesis_latent_diffusion_model/ -o priors/brain-3d
     """

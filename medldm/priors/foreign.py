@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,9 +121,7 @@ def _completed(card: PriorCard, assigned: Mapping[str, Any], part: Path) -> Prio
         node[last] = value
     missing = _missing(card, assigned, entries)
     if missing:
-        example = " ".join(
-            f"--set {name}={value!r}" if " " in value else f"--set {name}={value}" for name, value in missing
-        )
+        example = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in missing)
         raise UsageError(
             "E-PRI-41",
             f"The source does not say for which scans it is: {', '.join(name for name, _ in missing)}.",
