@@ -77,6 +77,25 @@ def test_ct_is_the_posterior_mean_in_hu(host: Host, priors: Path, tmp_path: Path
     assert result.record["chi"][0] == pytest.approx(float((residual / 0.01).square().mean()), rel=1e-3)
 
 
+@pytest.mark.parametrize("physics", ["toy-attenuation", "identity"])
+def test_a_card_in_attenuation_is_the_same_prior(host: Host, priors: Path, physics: str) -> None:
+    """Images in HU inside the operator (denoising) and in 1/mm (projections), cards in HU and in 1/mm."""
+    to_attenuation = attenuation_from_hu()
+    window = Intensity("window", low=to_attenuation(-1000.0), high=to_attenuation(1000.0))
+    write(priors, card())
+    write(priors, card("toy-mu", quantity="1/mm", intensity=window))
+    acquisition = {"physics": physics, **({"noise": {"std": 100, "of": "absolute"}} if physics == "identity" else {})}
+    measured = medldm.simulate(ct(), recipe=recipe(physics, None, acquisition=acquisition), host=host)
+    images = [
+        medldm.reconstruct(
+            measured, recipe=recipe(physics, {"name": name}, acquisition=acquisition), host=host, device="cpu"
+        ).image
+        for name in ("toy-prior", "toy-mu")
+    ]
+    assert [image.quantity for image in images] == ["HU", "HU"]
+    torch.testing.assert_close(images[0].data, images[1].data, rtol=1e-4, atol=0.05)
+
+
 def test_photon_counts_are_restated_too(host: Host, priors: Path) -> None:
     """Many photons: the Poisson law is close to the Gaussian of the post-log data with weights N."""
     write(priors, card())

@@ -144,6 +144,10 @@ def test_a_prior_that_the_solver_does_not_use_is_a_warning(host: Host, priors: P
     assert "prior" not in result.record
 
 
+def test_a_misspelt_prior_is_refused_even_where_it_is_not_used(host: Host, priors: Path) -> None:
+    refused(host, CT, recipe({"name": "toy-prio"}, solver={"name": "cgls"}), ComponentMissing, "E-PRI-21")
+
+
 def test_a_physics_that_cannot_tell_the_phase(host: Host, priors: Path) -> None:
     asked = recipe({"name": "toy-mr"}, "toy-phaseless")
     refused(host, MR, asked, ComponentMissing, "E-RUN-14.*magnitudes", late=True)

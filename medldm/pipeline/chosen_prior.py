@@ -135,11 +135,15 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
 
 
 def unused_prior(host: Host, recipe: Recipe) -> str:
-    """A sentence when the recipe names a prior that its solver does not use; empty otherwise."""
+    """A sentence when the recipe names a prior that its solver does not use; empty otherwise.
+
+    Raises:
+        ComponentMissing: ``E-PRI-..`` there is no such prior, used or not: its name may be misspelt.
+    """
     solver = str(recipe.solver["name"])
     if not recipe.prior or _uses_prior(host, solver):
         return ""
-    name = Path(prior_name(recipe.prior)).name
+    name = find_prior(prior_name(recipe.prior)).name
     return f"the solver {solver!r} uses no prior: {name!r} takes no part, and the grid is that of the scan"
 
 
