@@ -38,21 +38,36 @@ def test_the_vocabulary_of_needs_is_documented() -> None:
     assert {word: meaning.strip() for word, meaning in documented.items() if word in NEEDS} == NEEDS
 
 
-@pytest.fixture
-def distribution(tmp_path: Path) -> dict[str, str]:
-    """The plugin of the page, installed; the environment in which it is found."""
+def installed(name: str, root: str, target: Path) -> dict[str, str]:
+    """A plugin of the page, its files under ``root`` there, installed; the environment in which it is found."""
     files = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+    own = {title.removeprefix(root): text for title, text in files.items() if title.startswith(root)}
+    for title, text in own.items():
+        path = target / title
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    info = tmp_path / f"acme_binning-{project['version']}.dist-info"
+    project = tomllib.loads(own["pyproject.toml"])["project"]
+    info = target / f"{name}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["medldm"].items())
+    points = "".join(f"{key} = {value}\n" for key, value in project["entry-points"]["medldm"].items())
     (info / "entry_points.txt").write_text(f"[medldm]\n{points}")
-    return {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "2", "ACME": str(tmp_path)}
+    return {**os.environ, "PYTHONPATH": str(target), "OMP_NUM_THREADS": "2", "ACME": str(target)}
+
+
+@pytest.fixture
+def distribution(tmp_path: Path) -> dict[str, str]:
+    return installed("acme_binning", "", tmp_path)
+
+
+def test_the_prior_family_of_the_page_passes_the_kit(tmp_path: Path) -> None:
+    environment = installed("acme_shallow", "shallow/", tmp_path)
+    command = [sys.executable, "-m", "medldm.cli.app", "plugins", "check", "shallow", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    rows = json.loads(done.stdout.splitlines()[0])["rows"]
+    assert [row for row in rows if row["status"] == "failed"] == []
+    assert done.returncode == 0
+    assert len(rows) > 20
 
 
 def test_the_plugin_of_the_page_passes_the_kit(distribution: dict[str, str]) -> None:

@@ -58,6 +58,9 @@ class PriorFamily(Protocol):
     def convert(self, source: Path, folder: Path) -> PriorCard:
         """Turn a folder of another program into a prior folder.
 
+        What the source does not tell of its images is left at a placeholder in the card, with ``modality: OT``; then
+        ``medldm priors import`` asks for modality, quantity, intensity, spacing, planes and licence.
+
         Args:
             source: a local folder in the other program's layout.
             folder: a new folder, filled here with ``card.yaml`` and safetensors.
