@@ -14,7 +14,7 @@ from medldm.host.options import build
 from medldm.inference.conditioning import Conditioning
 from medldm.training.config import TrainConfig
 from medldm.training.patches import PatchSampler
-from medldm.training.scans import TrainingScan
+from medldm.training.training_scan import TrainingScan
 
 CLASSES = {"modality": ["mr", "ct"], "contrast": ["t1w", "t2w"], "plane": ["axial", "coronal", "sagittal"]}
 DENOISER = {"kind": "unet", "channels": 1, "widths": [8, 8], "layers": 1, "fold": 2, "groups": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train the networks of a prior on folders of scans.", no_args_is_help=True)
 
-Data = Annotated[list[Path], typer.Argument(help="Folders of scans, any format that a reader knows.")]
+Data = Annotated[
+    list[Path], typer.Argument(help="Folders of scans, any format that a reader knows, or files made by train pack.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the prior, the state, sheets and curves.")]
 Config = Annotated[str, typer.Option("--config", help="Name of a shipped configuration, or a path ending in .yaml.")]
 Assign = Annotated[list[str] | None, typer.Option("--set", help="Change one value: run.steps=2000. May be repeated.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the state that OUT holds.")]
 StopAfter = Annotated[float | None, typer.Option("--stop-after", min=1, help="Seconds after which to save and leave.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda. Several GPUs: accelerate launch -m medldm")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda. Several GPUs: accelerate launch")]
 
 
 @app.command("autoencoder")
@@ -83,6 +86,49 @@ def denoiser(
     _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose)
 
 
+@app.command("pack")
+def pack(
+    context: typer.Context,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    config: Config = "slice-pixel",
+    set_: Assign = None,
+    max_size: Annotated[str, typer.Option("--max-size", help="Largest size of the file: 16M, 500K.")] = "16M",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write a small part of the scans to one file, to train from it on another machine.
+
+    Slices of all scans in 8 bits, as many of each as the configuration draws them. The file holds the names by which
+    the configuration tells subjects apart, and pictures of their bodies: treat it as you treat the scans.
+
+    Examples:
+        medldm train pack scans/ -o scans.pack --config slice-pixel --max-size 16M
+
+        medldm train denoiser scans.pack -o trained --config slice-pixel
+    """
+
+    def work() -> None:
+        from medldm.cli.reporter import Reporter
+        from medldm.pipeline.memory import parse_bytes
+        from medldm.training.command import read_config
+        from medldm.training.pack import pack as write
+        from medldm.training.scans import read_scans
+
+        settings, _ = read_config(config, set_ or [])
+        limit = parse_bytes(max_size)
+        with Reporter(as_json=as_json, quiet=quiet) as reporter:
+            tell = _teller(reporter)
+            scans = read_scans(
+                session_of(context).host(), data, settings.data, lambda text: tell("scans", text, {}), settings.patches
+            )
+            size = write(scans, settings, out, limit, lambda text: tell("pack", text, {}))
+            tell("pack", f"{out}", {"path": str(out), "bytes": size})
+
+    finish(work, as_json=as_json, verbose=verbose)
+
+
 def _run(
     what: str,
     context: typer.Context,
@@ -103,14 +149,18 @@ def _run(
         from medldm.training.run import train_autoencoder, train_denoiser
 
         settings, written = read_config(config, set_ or [])
+        # Of several processes, which a launcher numbers, one tells.
+        alone = os.environ.get("RANK", "0") == "0"
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
-            tell = _teller(reporter)
+            tell = _teller(reporter) if alone else _silent
             prepared = prepare(
                 session_of(context).host(), data, settings, written, tell, command=_command(), device=device
             )
             make: Callable[..., list[Path]] = train_autoencoder if what == "autoencoder" else train_denoiser
             for folder in make(prepared, out, tell, resume=resume, stop_after=stop_after):
                 tell("prior", f"{folder}: research use only", {"path": str(folder)})
+            if prepared.accelerator.num_processes > 1:
+                prepared.accelerator.end_training()
 
     finish(work, as_json=as_json, verbose=verbose)
 
@@ -124,11 +174,18 @@ def _teller(reporter: Reporter) -> Tell:
     return tell
 
 
+def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
+    pass
+
+
 def _command() -> str:
     """The command as typed, for the card; paths keep their last part only, since the rest tells of the machine."""
-    words = ["medldm", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]
-    kept = [word for word in words if word != "--resume"]
-    if "--stop-after" in kept:
-        at = kept.index("--stop-after")
-        del kept[at : at + 2]
+    words = iter(sys.argv[1:])
+    kept = ["medldm"]
+    for word in words:
+        if word == "--stop-after":
+            next(words, None)
+        elif word != "--resume" and not word.startswith("--stop-after="):
+            name, equals, value = word.rpartition("=")
+            kept.append(f"{name}{equals}{Path(value).name if Path(value).is_absolute() else value}")
     return shlex.join(kept)

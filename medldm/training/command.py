@@ -22,7 +22,8 @@ from medldm.priors.family import PriorFamily
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
 from medldm.training.patches import PatchSampler
-from medldm.training.scans import TrainingScan, read_scans
+from medldm.training.scans import read_scans
+from medldm.training.training_scan import TrainingScan
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def prepare(
     accelerator = Accelerator(
         cpu=device == "cpu" or not torch.cuda.is_available(), mixed_precision=config.run.precision
     )
-    scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}))
+    scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}), config.patches)
     conditioning = Conditioning(config.card.facts.classes, config.card.facts.numbers)
     trained, held_back = (
         PatchSampler([s for s in scans if s.held_back is held], config, conditioning, augment=not held)

@@ -40,6 +40,8 @@ def write_priors(
         The folders.
     """
     plain = prepared.config.plain()
+    # Where it lies on this machine is nobody else's business.
+    plain["autoencoder"] = Path(plain["autoencoder"]).name
     training = replace(
         card.training,
         commands=(*card.training.commands, *([prepared.command] if prepared.command else [])),

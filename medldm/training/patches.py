@@ -15,11 +15,11 @@ from medldm.inference.conditioning import Conditioning, Value
 from medldm.training import augmentation
 from medldm.training.config import PatchOptions, PatchShape, TrainConfig
 from medldm.training.generic_images import generic_images
-from medldm.training.scans import TrainingScan
+from medldm.training.training_scan import TrainingScan
 
 _GENERIC_IMAGES, _GENERIC_SIZE = 384, 256
 # A patch counts as filled when this share of it is above this model value; air alone teaches little.
-_FILLED, _ABOVE = 0.1, 0.08
+_FILLED, ABOVE = 0.1, 0.08
 _TRIES = 4
 
 
@@ -101,7 +101,7 @@ class PatchSampler:
         patch = augmentation.turned(augmentation.mirrored(patch[None], generator), generator)
         if generator.uniform() < 0.5:
             patch = patch * generator.uniform(0.2, 1.2)
-        return _padded(patch, (options.slab, size, size)) if options.slab == 1 else patch.repeat(options.slab, 1, 1)
+        return _padded(patch.repeat(options.slab, 1, 1), (options.slab, size, size))
 
     def _cut(self, scan: TrainingScan, generator: np.random.Generator, size: int) -> tuple[Tensor, dict[str, Value]]:
         options, change = self.config.patches, self.config.augmentation
@@ -161,8 +161,8 @@ def held_back_patches(sampler: PatchSampler, config: TrainConfig, device: torch.
     return images.to(device), sampler.conditioning.vectors([told for _, told in drawn]).to(device)
 
 
-def _slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.Generator) -> int:
-    """The axis that slices are taken across: any of the wanted planes whose samples are nearly square."""
+def axis_shares(scan: TrainingScan, options: PatchOptions) -> list[float]:
+    """How often slices are taken across each axis: any of the wanted planes whose samples are nearly square."""
     shares = []
     for axis in range(3):
         across = [scan.spacing[a] for a in range(3) if a != axis]
@@ -170,6 +170,11 @@ def _slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.
         square = max(across) / min(across) <= options.cube
         wanted = options.planes.get(scan.planes[axis], 0.0)  # type: ignore[call-overload]
         shares.append(wanted if square and long_enough else 0.0)
+    return shares
+
+
+def _slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.Generator) -> int:
+    shares = axis_shares(scan, options)
     total = sum(shares)
     if total == 0:
         # The scan's own slices, whatever their plane is called.
@@ -186,7 +191,7 @@ def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generato
         slices = scan.data.narrow(axis, first, min(slab, depth - first)).movedim(axis, 0)
         top, left = (int(generator.integers(0, max(1, n - size + 1))) for n in slices.shape[1:])
         region = slices[:, top : top + size, left : left + size].float()
-        filled = float((region > _ABOVE).float().mean())
+        filled = float((region > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
         if filled > _FILLED:
@@ -201,7 +206,7 @@ def _block(scan: TrainingScan, generator: np.random.Generator, size: int) -> Ten
         corner = [int(generator.integers(0, max(1, n - size + 1))) for n in scan.data.shape]
         z, y, x = (slice(c, c + size) for c in corner)
         region = scan.data[z, y, x].float()
-        filled = float((region > _ABOVE).float().mean())
+        filled = float((region > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
         if filled > _FILLED:

@@ -4,83 +4,53 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from medldm.data import ReadRequest, Volume
 from medldm.errors import InputRefused, MedldmError, UsageError
 from medldm.host import Host
 from medldm.pipeline.reading import read_cases, reader_for
 from medldm.priors.intensity import model_map
-from medldm.training.config import DataOptions, ScanRule
+from medldm.training.config import DataOptions, PatchOptions, ScanRule
+from medldm.training.pack_file import read_pack
+from medldm.training.training_scan import TrainingScan, is_held_back
 
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "L": "sagittal", "R": "sagittal"}
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingScan:
-    """One scan in model values.
-
-    Attributes:
-        data: (z, y, x) float16.
-        planes: what a slice across each tensor axis is: ``axial``, ``coronal`` or ``sagittal``.
-        spacing: mm along each tensor axis.
-        facts: what the network is told of it.
-        is_mr: whether its contrast may be changed.
-        subject: who.
-        weight: how often it is drawn.
-        held_back: never trained on.
-    """
-
-    data: Tensor
-    planes: tuple[str, str, str]
-    spacing: tuple[float, float, float]
-    facts: Mapping[str, str | float]
-    is_mr: bool
-    subject: str
-    weight: float
-    held_back: bool
-
-
 def read_scans(
-    host: Host, folders: Sequence[Path], options: DataOptions, tell: Callable[[str], None]
+    host: Host,
+    folders: Sequence[Path],
+    options: DataOptions,
+    tell: Callable[[str], None],
+    patches: PatchOptions | None = None,
 ) -> list[TrainingScan]:
     """All scans below the folders.
 
     Args:
         host: whose readers are used.
-        folders: with scans at any depth.
+        folders: with scans at any depth, or packed files (``medldm train pack``).
         options: which scan is what.
         tell: receives a line for each scan that was left out, and a summary.
+        patches: of the configuration, which a packed file must have been made for.
 
     Raises:
-        UsageError: ``E-TRN-01`` no scan, ``E-TRN-02`` all or no subjects are held back, ``E-TRN-03`` no rule matches.
+        UsageError: ``E-TRN-01`` no scan, ``E-TRN-02`` all or no subjects are held back, ``E-TRN-03`` no rule matches,
+            ``E-TRN-05`` a modality without intensities, ``E-TRN-06`` a rule's expression is none, ``E-TRN-40`` and
+            ``E-TRN-41`` a packed file cannot be used.
     """
+    _require_expressions(options)
     scans: list[TrainingScan] = []
     for folder in folders:
+        if folder.is_file():
+            scans += read_pack(folder, options, patches or PatchOptions())
+            continue
         if not folder.is_dir():
             raise UsageError("E-TRN-01", f"There is no folder {folder}.", fix="Give the folder of the scans.")
         for path in _scan_paths(host, folder):
-            relative = path.relative_to(folder).as_posix()
-            if any(fnmatch.fnmatch(relative, pattern) for pattern in options.leave_out):
-                continue
-            rule = next((r for r in options.rules if fnmatch.fnmatch(relative, r.match)), None)
-            if rule is None:
-                raise UsageError(
-                    "E-TRN-03",
-                    f"No rule of the configuration matches {relative}.",
-                    why="A scan of unknown kind would be learnt as something that it is not.",
-                    fix="Add a rule under data.rules, or take the scan out of the folder.",
-                )
-            try:
-                cases = read_cases(host, path, ReadRequest(modality=rule.modality))
-            except MedldmError as error:
-                tell(f"left out {relative}: {error.code} {error.what}")
-                continue
-            scans += [_scan(case, relative, rule, options) for case in cases if isinstance(case, Volume)]
+            relative = path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
+            scans += _read(host, path, relative, options, tell)
     if not scans:
         raise UsageError("E-TRN-01", "There is no scan in the folders given.", fix="medldm inspect FOLDER looks there.")
     held = {scan.subject for scan in scans if scan.held_back}
@@ -96,15 +66,52 @@ def read_scans(
     return scans
 
 
+def _require_expressions(options: DataOptions) -> None:
+    for rule in options.rules:
+        try:
+            re.compile(rule.subject)
+        except re.error as error:
+            raise UsageError(
+                "E-TRN-06",
+                f"The subject {rule.subject!r} of the rule for {rule.match!r} is no regular expression: {error}.",
+                fix="Correct data.rules; for example subject: '(p[0-9]+)'.",
+            ) from error
+
+
+def _read(
+    host: Host, path: Path, relative: str, options: DataOptions, tell: Callable[[str], None]
+) -> list[TrainingScan]:
+    rule = next((r for r in options.rules if fnmatch.fnmatch(relative, r.match)), None)
+    if rule is None:
+        raise UsageError(
+            "E-TRN-03",
+            f"No rule of the configuration matches {relative}.",
+            why="A scan of unknown kind would be learnt as something that it is not.",
+            fix="Add a rule under data.rules, or take the scan out of the folder.",
+        )
+    try:
+        cases = read_cases(host, path, ReadRequest(modality=rule.modality))
+        images = [case for case in cases if isinstance(case, Volume)]
+        if len(images) < len(cases):
+            tell(f"left out {relative}: a measurement, and images are trained on")
+        return [_scan(image, relative, rule, options) for image in images]
+    except UsageError:
+        raise
+    except MedldmError as error:
+        tell(f"left out {relative}: {error.code} {error.what}")
+        return []
+
+
 def _scan_paths(host: Host, folder: Path) -> list[Path]:
     """Files that a reader takes, and folders that are one scan (a DICOM series)."""
+    if any(_is_dicom(path) for path in folder.iterdir()):
+        return [folder]
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            whole = any(child.is_file() and child.suffix.lower() in (".dcm", ".ima", "") for child in path.iterdir())
-            found += [path] if whole else _scan_paths(host, path)
+            found += _scan_paths(host, path)
             continue
         try:
             reader_for(host, path)
@@ -112,6 +119,18 @@ def _scan_paths(host: Host, folder: Path) -> list[Path]:
             continue
         found.append(path)
     return found
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return True
+    # Files without a suffix, or with numbers for one, are DICOM or something else, such as a licence.
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -> TrainingScan:
@@ -133,5 +152,5 @@ def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -
         is_mr=rule.modality == "MR",
         subject=subject,
         weight=rule.weight,
-        held_back=any(fnmatch.fnmatch(subject, pattern) for pattern in options.held_back),
+        held_back=is_held_back(subject, options),
     )

@@ -1,0 +1,41 @@
+"""A scan that is trained on or held back."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from medldm.training.config import DataOptions
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingScan:
+    """One scan in model values.
+
+    Attributes:
+        data: (z, y, x) float16.
+        planes: what a slice across each tensor axis is: ``axial``, ``coronal`` or ``sagittal``.
+        spacing: mm along each tensor axis.
+        facts: what the network is told of it.
+        is_mr: whether its contrast may be changed.
+        subject: who.
+        weight: how often it is drawn.
+        held_back: never trained on.
+    """
+
+    data: Tensor
+    planes: tuple[str, str, str]
+    spacing: tuple[float, float, float]
+    facts: Mapping[str, str | float]
+    is_mr: bool
+    subject: str
+    weight: float
+    held_back: bool
+
+
+def is_held_back(subject: str, options: DataOptions) -> bool:
+    """Whether the configuration keeps a subject from training."""
+    return any(fnmatch.fnmatch(subject, pattern) for pattern in options.held_back)
