@@ -314,6 +314,10 @@ def test_networks_that_cannot_be_built(folder: Path) -> None:
     card = replace(read_card(folder), networks={"denoiser": {"width": 99}})
     assert code_of(lambda: load_networks(folder, card, build)) == "E-PRI-17"
     assert code_of(lambda: load_networks(folder, card, lambda _: Networks())) == "E-PRI-17"
+    odd = replace(read_card(folder), networks={"denoiser": {"width": -1}})
+    with pytest.raises(ComponentMissing, match="RuntimeError") as caught:
+        load_networks(folder, odd, build)
+    assert caught.value.code == "E-PRI-17"
 
 
 def test_a_link_out_of_the_folder_of_priors(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

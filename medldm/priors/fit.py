@@ -20,14 +20,6 @@ Use = Literal["slicewise", "slab", "volume"]
 _SAME_SPACING = 0.01
 # A network of another resolution does not recognise anatomy; beyond this factor resampling invents or loses most of it.
 MAX_FACTOR = 4.0
-_PLANES: dict[str, Plane] = {
-    "S": "axial",
-    "I": "axial",
-    "P": "coronal",
-    "A": "coronal",
-    "L": "sagittal",
-    "R": "sagittal",
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class ScanFacts:
     @property
     def plane(self) -> Plane:
         """Of the slices along z, the nearest of the three."""
-        return _PLANES[self.grid.orientation[0]]
+        return planes_of(self.grid)[0]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medldm.errors import ComponentMissing, MedldmError, Problem, UsageError
+from medldm.host.registry import sentence
 from medldm.priors.card import PriorCard, Weights
 from medldm.priors.card_file import FILE, read_card, require_denoiser, write_card
 from medldm.priors.family import Networks
@@ -149,11 +150,13 @@ def _problem(error: MedldmError) -> Problem:
 def _built(card: PriorCard, build: Build) -> Networks:
     try:
         networks = build(card.networks)
-    except UsageError as error:
+    except (UsageError, TypeError, ValueError, RuntimeError) as error:
+        # A family may leave it to the library beneath to refuse combinations of options.
         raise ComponentMissing(
             "E-PRI-17",
-            f"The networks of the prior {card.name!r} cannot be built: {error.what}",
-            why=error.why,
+            f"The networks of the prior {card.name!r} cannot be built: "
+            + (error.what if isinstance(error, UsageError) else sentence(error)),
+            why=error.why if isinstance(error, UsageError) else "",
             fix="Correct 'networks' in the card, or use the plugin's version that it was written for.",
         ) from error
     if set(networks.named()) != set(card.networks):
