@@ -207,6 +207,32 @@ def test_the_denoiser_runs_in_the_precision_of_its_weights_and_answers_in_that_o
     assert set(seen) == {torch.float64}
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda_convolutions_run_in_bfloat16_and_the_image_stays_in_single_precision() -> None:
+    seen: list[torch.dtype] = []
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 3, padding=1).requires_grad_(False)
+
+        def forward(self, x: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+            result: Tensor = self.layer(x)
+            seen.extend((noise.dtype, result.dtype))
+            return result
+
+    network = Network().cuda()
+    x = torch.randn(1, 1, 8, 8, device="cuda")
+    sigma, nothing = torch.full((1,), 0.01, device="cuda"), torch.zeros(1, 0, device="cuda")
+    low = Denoiser(network, edm(0.5, 0.01, 10.0))(x, sigma, nothing)
+    full = Denoiser(network, edm(0.5, 0.01, 10.0), autocast=False)(x, sigma, nothing)
+    assert seen == [torch.float32, torch.bfloat16, torch.float32, torch.float32]
+    assert low.dtype == full.dtype == torch.float32
+    # The rounding of the network, half a percent of values of order one, is scaled by sigma.
+    torch.testing.assert_close(low, full, rtol=0, atol=0.01 * 0.02)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v", "x0"])
 def test_a_card_gives_its_row_within_its_levels(kind: str) -> None:
     bars = torch.cumprod(1 - _linear(), 0)
