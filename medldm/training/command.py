@@ -21,7 +21,7 @@ from medldm.inference.conditioning import Conditioning
 from medldm.priors.family import PriorFamily
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
-from medldm.training.patches import PatchSampler
+from medldm.training.patches import PatchSampler, axis_shares
 from medldm.training.scans import read_scans
 from medldm.training.training_scan import TrainingScan
 
@@ -129,7 +129,10 @@ def prepare(
         written: what it was read from.
         tell: receives ``(stage, message, fields)``.
         command: that made the run.
-        device: ``auto`` or ``cpu``; ``accelerate launch`` chooses among several GPUs.
+        device: ``auto``, ``cpu`` or ``cuda``; ``accelerate launch`` chooses among several GPUs.
+
+    Raises:
+        UsageError: ``E-TRN-0x`` what is wrong with the scans or their rules, ``E-TRN-22`` no such device.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError("E-TRN-22", f"There is no device {device!r} for training.", fix="auto, cpu or cuda")
@@ -141,8 +144,27 @@ def prepare(
     )
     scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}), config.patches)
     conditioning = Conditioning(config.card.facts.classes, config.card.facts.numbers)
+    _require_known_facts(scans, conditioning, config)
     trained, held_back = (
         PatchSampler([s for s in scans if s.held_back is held], config, conditioning, augment=not held)
         for held in (False, True)
     )
     return Prepared(family, config, written, scans, trained, held_back, accelerator, command)
+
+
+def _require_known_facts(scans: Sequence[TrainingScan], conditioning: Conditioning, config: TrainConfig) -> None:
+    for scan in scans:
+        facts: dict[str, Any] = {name: value for name, value in scan.facts.items() if name in conditioning.names}
+        axes = [axis for axis, share in enumerate(axis_shares(scan, config.patches)) if share]
+        for axis in axes or [max(range(3), key=lambda a: scan.spacing[a])]:
+            if "plane" in conditioning.names and config.patches.dimensions == 2:
+                facts["plane"] = scan.planes[axis]
+            try:
+                conditioning.vector(facts)
+            except ValueError as error:
+                raise UsageError(
+                    "E-TRN-04",
+                    f"The network could not be told the facts of {scan.subject}: {error}.",
+                    why="The rule's facts and the planes of its patches are told by the classes of the card.",
+                    fix="Correct data.rules or patches.planes, or add the value to card.facts.classes.",
+                ) from error

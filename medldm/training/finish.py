@@ -11,11 +11,45 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from medldm.errors import UsageError
 from medldm.host.options import build
 from medldm.priors.card import PriorCard, Weights
+from medldm.priors.card_problems import card_problems
 from medldm.priors.folder import write_prior
 from medldm.training.command import Prepared
 from medldm.training.state import Progress
+
+
+def require_cards(prepared: Prepared, card: PriorCard, folder: Path) -> None:
+    """Refuse at the beginning what would keep :func:`write_priors` from writing at the end.
+
+    Args:
+        prepared: of the run.
+        card: with its networks.
+        folder: below which the prior folders are made.
+
+    Raises:
+        UsageError: ``E-TRN-32`` a card contradicts itself, ``E-TRN-33`` something else is in the way.
+    """
+    weights = {role: Weights(f"{role}.safetensors", "0" * 64) for role in card.networks}
+    complete = replace(card, weights=weights)
+    for one in (complete, *(_sibling(complete, changes) for changes in prepared.config.also)):
+        problems = card_problems(one)
+        if problems:
+            raise UsageError(
+                "E-TRN-32",
+                f"The card {one.name!r} of the configuration contradicts itself: {problems[0]}",
+                why="No prior could be written at the end of the training.",
+                fix="Correct 'card', or 'also', of the configuration.",
+            )
+        place = folder / one.name
+        if place.exists() and not (place / "card.yaml").is_file():
+            raise UsageError(
+                "E-TRN-33",
+                f"{place} exists and is no prior folder.",
+                why="The prior could not be written there at the end of the training.",
+                fix="Move it away, or choose another --out.",
+            )
 
 
 def write_priors(

@@ -21,7 +21,7 @@ from medldm.training.autoencoder import AutoencoderTrainee, measure_latent
 from medldm.training.averaging import averaged
 from medldm.training.command import Prepared
 from medldm.training.denoiser import DenoiserTrainee
-from medldm.training.finish import write_priors
+from medldm.training.finish import require_cards, write_priors
 from medldm.training.loop import Agree, Tell, train
 from medldm.training.patches import held_back_patches
 from medldm.training.state import Progress, TrainingState
@@ -52,6 +52,8 @@ def train_autoencoder(
     trainee = AutoencoderTrainee(
         autoencoder, prepared.config, prepared.trained, prepared.held_back, prepared.accelerator
     )
+    options = {"autoencoder": _options(card, "autoencoder")}
+    require_cards(prepared, replace(card, latent=Latent(1.0), networks=options), out)
     state = TrainingState(
         {
             "autoencoder": (trainee.network, trainee.optimiser, trainee.average),
@@ -71,7 +73,7 @@ def train_autoencoder(
         figures = measure_latent(cast(Autoencoder, trainee.network), seen.to(device), unseen)
     latent = Latent(figures.scale, figures.shift, figures.gain, figures.error)
     quality = {"held_back": dict(trainee.look())}
-    finished = replace(card, latent=latent, networks={"autoencoder": _options(card, "autoencoder")})
+    finished = replace(card, latent=latent, networks=options)
     return write_priors(prepared, finished, {"autoencoder": trainee.average.weights}, progress, quality, out)
 
 
@@ -107,6 +109,8 @@ def train_denoiser(
         space.encode,
         space.decode,
     )
+    finished = replace(card, networks={**card.networks, "denoiser": options})
+    require_cards(prepared, finished, out)
     state = TrainingState({"denoiser": (trainee.network, trainee.optimiser, trainee.average)}, prepared.job())
     progress = _trained(trainee, state, prepared, out, tell, resume=resume, stop_after=stop_after)
     if progress is None or not prepared.accelerator.is_main_process:
@@ -114,7 +118,6 @@ def train_denoiser(
     tensors: dict[str, Mapping[str, Tensor]] = {"denoiser": trainee.average.weights}
     if space.autoencoder is not None:
         tensors["autoencoder"] = space.autoencoder.state_dict()
-    finished = replace(card, networks={**card.networks, "denoiser": options})
     return write_priors(prepared, finished, tensors, progress, {"held_back": dict(trainee.look())}, out)
 
 
