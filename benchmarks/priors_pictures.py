@@ -12,8 +12,9 @@ from priors_scans import Scan
 from torch import Tensor
 
 from medldm.data import Grid
+from medldm.inference.schedule import noise_levels
 from medldm.priors.model import PriorModel
-from medldm.training.sampling import heun_samples, noise_levels
+from medldm.training.sampling import heun_samples
 
 # Slices are compared at this many samples along each axis: detail would drown the question whether the anatomy is one.
 _COMPARED = 32

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.parametrization import Parametrization
+from medldm.inference.schedule import noise_levels
 from medldm.training.averaging import WeightAverage, averaged
 from medldm.training.batches import Batches
 from medldm.training.config import TrainConfig
 from medldm.training.objective import denoising_loss, draw_sigma, stratified
 from medldm.training.patches import PatchSampler, held_back_patches
-from medldm.training.sampling import heun_samples, noise_levels
+from medldm.training.sampling import heun_samples
 from medldm.training.sheet import write_sheet
 
 # Noise levels at which the held-back patches are looked at, in units of the data's standard deviation.

@@ -10,13 +10,6 @@ from torch import Tensor
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
-def noise_levels(steps: int, low: float, high: float, rho: float = 7.0) -> Tensor:
-    """(steps + 1,) decreasing levels, the last one 0 (ibid., equation 5)."""
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    levels = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-    return torch.cat((levels, torch.zeros(1, dtype=torch.float64)))
-
-
 @torch.no_grad()
 def heun_samples(denoise: Denoise, start: Tensor, levels: Tensor) -> Tensor:
     """Samples from noise.

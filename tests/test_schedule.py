@@ -1,0 +1,31 @@
+"""Noise levels of diffusion solvers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medldm.inference.schedule import noise_levels
+
+
+def test_levels_fall_from_high_to_low_and_end_in_zero() -> None:
+    levels = noise_levels(20, 0.002, 10.0)
+    assert levels.shape == (21,)
+    assert levels[0] == pytest.approx(10.0)
+    assert levels[-2] == pytest.approx(0.002)
+    assert levels[-1] == 0
+    assert bool((levels.diff() < 0).all())
+
+
+def test_rho_one_is_a_straight_line() -> None:
+    assert torch.allclose(noise_levels(5, 1.0, 5.0, rho=1.0), torch.tensor([5.0, 4, 3, 2, 1, 0], dtype=torch.float64))
+
+
+def test_one_step_is_the_highest_level() -> None:
+    assert noise_levels(1, 0.1, 2.0).tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize(("steps", "low", "high"), [(0, 0.1, 1.0), (5, 0.0, 1.0), (5, 2.0, 1.0)])
+def test_impossible_levels_are_refused(steps: int, low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="noise levels"):
+        noise_levels(steps, low, high)
