@@ -22,7 +22,7 @@ def test_rho_one_is_a_straight_line() -> None:
 
 
 def test_one_step_is_the_highest_level() -> None:
-    assert noise_levels(1, 0.1, 2.0).tolist() == [2.0, 0.0]
+    assert noise_levels(1, 0.1, 2.0).tolist() == pytest.approx([2.0, 0.0])
 
 
 @pytest.mark.parametrize(("steps", "low", "high"), [(0, 0.1, 1.0), (5, 0.0, 1.0), (5, 2.0, 1.0)])

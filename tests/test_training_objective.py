@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training_scene import tiny_config
 
 from medldm.inference.parametrization import edm
+from medldm.inference.schedule import noise_levels
 from medldm.training.autoencoder import measure_latent
 from medldm.training.averaging import WeightAverage, averaged
 from medldm.training.config import ObjectiveOptions, OptimiserOptions, RunOptions
@@ -24,7 +25,7 @@ from medldm.training.image_losses import (
     structure_difference,
 )
 from medldm.training.objective import denoising_loss, draw_sigma, loss_weight, stratified
-from medldm.training.sampling import heun_samples, noise_levels
+from medldm.training.sampling import heun_samples
 from medldm.training.schedule import cool_down_begins, learning_rate
 from medldm.training.sheet import loss_curve, write_sheet
 
