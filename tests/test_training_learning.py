@@ -172,3 +172,33 @@ def test_smooth_patches_are_told_from_white_ones_by_their_spectrum() -> None:
     assert float((found - expected).square().mean().sqrt()) < 0.06
     white = std**2 / (std**2 + sigma**2) * x
     assert float((white - expected).square().mean().sqrt()) > 0.3
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_compiled_network_learns_the_weights_that_are_averaged_and_saved(
+    monkeypatch: pytest.MonkeyPatch, precision: Any
+) -> None:
+    compile_ = torch.compile
+    # The compiler proper takes minutes; how its wrapper goes with accelerate's does not depend on it.
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend="eager"))
+    found = []
+    for compiled in (False, True):
+        AcceleratorState._reset_state(True)
+        torch.manual_seed(0)
+        config = _config(3, 1e-2, 2, 16)
+        config = replace(config, run=replace(config.run, compile=compiled, precision=precision))
+        scan = scan_of(torch.from_numpy(head(3, (3, 16, 16))), mr=False)
+        samplers = [sampler_of(config, [scan], augment=augment) for augment in (True, False)]
+        accelerator = Accelerator(cpu=True, mixed_precision=precision)
+        network = _Convolutions(16)
+        trainee = DenoiserTrainee(
+            network, edm(0.3, 0.01, 5.0), 0.3, config, *samplers, accelerator, _identity, _identity
+        )
+        before = {name: tensor.clone() for name, tensor in trainee.average.weights.items()}
+        for step in range(3):
+            trainee.learn(step, 1e-2)
+        assert trainee.network is network and trainee.average.weights.keys() == before.keys()
+        assert any(not torch.equal(trainee.average.weights[name], tensor) for name, tensor in before.items())
+        found.append({**trainee.average.weights, **{name: torch.tensor(v) for name, v in trainee.look().items()}})
+    for name, tensor in found[0].items():
+        assert torch.allclose(found[1][name], tensor, atol=2e-2 if precision == "bf16" else 1e-5), name

@@ -187,3 +187,19 @@ def test_processes_end_together(tmp_path: Path) -> None:
     assert _train(trainee, tmp_path, _config(save_every=1e9), agree=agree) is None
     assert trainee.count == 3 and len(calls) == 3
     assert _Counter().state.load(tmp_path / "state.safetensors").step == 3
+
+
+def test_a_picture_that_cannot_be_written_does_not_end_the_training(tmp_path: Path) -> None:
+    trainee, tell = _Counter(), _Teller()
+    (tmp_path / "sheets").write_text("in the way")
+    progress = _train(trainee, tmp_path, _config(), tell=tell)
+    assert progress is not None and progress.step == 10 and len(progress.history) == 2
+    assert tell.messages("warning") == [f"no pictures of step {n}: File exists" for n in (5, 10)]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    trainee = _Counter()
+    with pytest.raises(UsageError) as refusal:
+        _train(trainee, tmp_path / "file" / "training", _config())
+    assert refusal.value.code == "E-TRN-13" and trainee.seen == []

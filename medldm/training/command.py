@@ -90,7 +90,7 @@ def config_path(name_or_path: str | Path) -> Path:
             "E-TRN-21",
             f"There is no training configuration {str(name_or_path)!r}.",
             why=f"Those that come with medldm are {', '.join(known)}; your own is named by a path ending in .yaml.",
-            fix="Check the name.",
+            fix=f"Check the name; they lie in {shipped('configs') / 'train'}, for you to copy and change.",
         )
     return known[str(name_or_path)]
 
@@ -139,9 +139,15 @@ def prepare(
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("E-TRN-22", "There is no CUDA device.", fix="Train with --device cpu, or auto.")
     family = cast(PriorFamily, host.build("priors", config.card.family, {}))
-    accelerator = Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(), mixed_precision=config.run.precision
-    )
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    precision = config.run.precision
+    if not cpu:
+        # Patches come in few sizes, each worth a search for its fastest convolutions.
+        torch.backends.cudnn.benchmark = True
+        if precision == "bf16" and not torch.cuda.is_bf16_supported():
+            tell("warning", "this GPU has no bfloat16: trained in single precision", {})
+            precision = "no"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
     scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}), config.patches)
     conditioning = Conditioning(config.card.facts.classes, config.card.facts.numbers)
     _require_known_facts(scans, conditioning, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,10 +104,12 @@ def train(
 
     Raises:
         KeyboardInterrupt: asked to stop; the state is saved.
-        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False.
+        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written.
     """
     run, path = config.run, folder / "state.safetensors"
     progress = _resumed(state, path, config, resume=resume)
+    if leader:
+        _require_writable(folder)
     tell("train", f"step {progress.step} of {run.steps}", {"index": progress.step, "total": run.steps})
     began = saved = told = time.monotonic()
     spent = progress.seconds
@@ -128,7 +131,7 @@ def train(
                 _tell_step(progress, run.steps, losses, lately, tell)
             if progress.step % run.check_every == 0 or progress.step == run.steps:
                 pace = {"images_per_s": round(since_look.read()[1], 2), "peak_gib": round(peak_gib(), 3)}
-                _look(trainee, progress, folder, tell, {**losses, **pace}, leader=leader)
+                _look(trainee, progress, folder, tell, losses, pace, leader=leader)
             over, asked, stalled = agree(
                 (stop_after is not None and now - began > stop_after, interruption.asked, _stalled(progress, config))
             )
@@ -195,25 +198,56 @@ def _stalled(progress: Progress, config: TrainConfig) -> bool:
 
 
 def _look(
-    trainee: Trainee, progress: Progress, folder: Path, tell: Tell, losses: Mapping[str, float], *, leader: bool
+    trainee: Trainee,
+    progress: Progress,
+    folder: Path,
+    tell: Tell,
+    losses: Mapping[str, float],
+    pace: Mapping[str, float],
+    *,
+    leader: bool,
 ) -> None:
     figures = dict(trainee.look())
     error = figures["error"]
     if error < progress.best:
         progress.best, progress.best_step = error, progress.step
-    progress.history.append({"step": progress.step, "seconds": progress.seconds, **losses, **figures})
+    progress.history.append({"step": progress.step, "seconds": progress.seconds, **losses, **pace, **figures})
     if leader:
-        sheets = folder / "sheets"
-        sheets.mkdir(parents=True, exist_ok=True)
-        trainee.draw(sheets / f"step-{progress.step:07d}.png")
-        aside = folder / ".history.json.part"
-        aside.write_text(json.dumps(progress.history, indent=1) + "\n", encoding="utf-8")
-        aside.replace(folder / "history.json")
-        from medldm.training.sheet import loss_curve
-
-        loss_curve(progress.history, folder / "losses.png")
+        try:
+            _write_pictures(trainee, progress, folder)
+        except OSError as error:
+            # Not worth the training; if the state cannot be written either, saving it says so.
+            tell("warning", f"no pictures of step {progress.step}: {error.strerror}", {"step": progress.step})
     values = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    tell("look", f"step {progress.step}: {values}", {"step": progress.step, **figures})
+    speed = f"{pace['images_per_s']:.1f} images/s, {pace['peak_gib']:.2f} GiB at most"
+    tell("look", f"step {progress.step}: {values}; {speed}", {"step": progress.step, **pace, **figures})
+
+
+def _write_pictures(trainee: Trainee, progress: Progress, folder: Path) -> None:
+    from medldm.training.sheet import loss_curve
+
+    sheets = folder / "sheets"
+    sheets.mkdir(parents=True, exist_ok=True)
+    trainee.draw(sheets / f"step-{progress.step:07d}.png")
+    aside = folder / ".history.json.part"
+    aside.write_text(json.dumps(progress.history, indent=1) + "\n", encoding="utf-8")
+    aside.replace(folder / "history.json")
+    loss_curve(progress.history, folder / "losses.png")
+
+
+def _require_writable(folder: Path) -> None:
+    """Now, and not at the first save after minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            "E-TRN-13",
+            f"The folder {folder} cannot be written to: {error.strerror}.",
+            why="State, pictures and the prior are kept there.",
+            fix="Choose another --out.",
+        ) from error
 
 
 def discard_state(folder: Path) -> None:

@@ -87,7 +87,8 @@ def _read(
             "E-TRN-03",
             f"No rule of the configuration matches {relative}.",
             why="A scan of unknown kind would be learnt as something that it is not.",
-            fix="Add a rule under data.rules, or take the scan out of the folder.",
+            fix="Add a rule under data.rules of a copy of the configuration, and name the copy by --config; "
+            f"its rules are for {', '.join(one.match for one in options.rules[:6])}{_more(options)}.",
         )
     try:
         cases = read_cases(host, path, ReadRequest(modality=rule.modality))
@@ -100,6 +101,11 @@ def _read(
     except MedldmError as error:
         tell(f"left out {relative}: {error.code} {error.what}")
         return []
+
+
+def _more(options: DataOptions) -> str:
+    more = len(options.rules) - 6
+    return f" and {more} more" if more > 0 else ""
 
 
 def _scan_paths(host: Host, folder: Path) -> list[Path]:
