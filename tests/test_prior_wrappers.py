@@ -22,6 +22,7 @@ from medldm.inference import (
 )
 from medldm.inference.slab import slabwise
 from medldm.inference.slicewise import bytes_per_slice, slices_within
+from medldm.inference.turned import stacked_along
 from medldm.testing.closed_form import GaussianNetwork, OrthonormalAutoencoder, gaussian_mean
 
 MEAN, STD = 0.3, 0.5
@@ -93,8 +94,8 @@ EVERY: dict[str, Callable[[], BoundPrior]] = {
     ),
     "phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase()),
     "phase-of-latents": lambda: PhaseFrozen(SlicewisePrior(_latent(), DEPTH), _phase()),
-    "turned": lambda: Turned(SlicewisePrior(_pixel(), DEPTH), 1),
-    "turned-latent": lambda: Turned(SlicewisePrior(_latent(), DEPTH), 2),
+    "turned": lambda: Turned(SlicewisePrior(_pixel(), DEPTH), (1, 0, 2), (0, 2)),
+    "turned-latent": lambda: Turned(SlicewisePrior(_latent(), DEPTH), (2, 0, 1), (1,)),
 }
 every = pytest.mark.parametrize("prior", EVERY, indirect=True)
 
@@ -288,7 +289,7 @@ def test_a_latent_prior_gives_the_posterior_mean_of_the_image() -> None:
 def test_the_card_figures_of_a_latent_reach_the_solver() -> None:
     prior = PhaseFrozen(SlicewisePrior(_latent(gain=0.8, error=0.02), DEPTH), _phase())
     assert (prior.gain, prior.error, prior.latent) == (0.8, 0.02, True)
-    pixel = Turned(SlicewisePrior(_pixel(), DEPTH), 1)
+    pixel = Turned(SlicewisePrior(_pixel(), DEPTH), stacked_along(1))
     assert (pixel.gain, pixel.error, pixel.latent) == (1.0, 0.0, False)
 
 
@@ -391,12 +392,12 @@ def test_odd_channels_are_no_complex_image() -> None:
 @pytest.mark.parametrize("stack", [0, 1, 2])
 def test_turned_slices_are_those_of_the_other_plane(stack: int) -> None:
     inner = SlicewisePrior(_pixel(), DEPTH)
-    prior = Turned(inner, stack)
+    prior = Turned(inner, stacked_along(stack))
     assert prior.space.shape == {0: (5, 6, 7), 1: (6, 5, 7), 2: (6, 7, 5)}[stack]
     x = _state(prior)
     slices = [inner.inner.denoise(x.select(1 + stack, i), SIGMA) for i in range(DEPTH)]
     torch.testing.assert_close(prior.denoise(x, SIGMA), torch.stack(slices, 1 + stack), rtol=0, atol=1e-12)
-    latent = Turned(SlicewisePrior(_latent(), DEPTH), stack)
+    latent = Turned(SlicewisePrior(_latent(), DEPTH), stacked_along(stack))
     image = _random(2, *latent.image.shape)
     torch.testing.assert_close(latent.decode(latent.encode(image)), image, rtol=0, atol=1e-6)
 

@@ -8,7 +8,8 @@ on what it was measured on: ``identity_error: {bound: 0.03, on: public volumes}`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,8 +26,16 @@ def stated(card: PriorCard, name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+class Denoises(Protocol):
+    """As much of a prior as its ends can be measured on."""
+
+    sigma_min: float
+    sigma_max: float
+    denoise: Callable[[Tensor, Tensor], Tensor]
+
+
 @torch.no_grad()
-def identity_error(prior: DiffusionPrior, states: Tensor, noise: Tensor) -> float:
+def identity_error(prior: DiffusionPrior | Denoises, states: Tensor, noise: Tensor) -> float:
     """How much the denoiser changes an image that carries the least noise of use.
 
     For the exact posterior mean this is at most ``sigma_min``: with ``x = x0 + sigma n``,
@@ -46,7 +55,7 @@ def identity_error(prior: DiffusionPrior, states: Tensor, noise: Tensor) -> floa
 
 
 @torch.no_grad()
-def mean_error(prior: DiffusionPrior, states: Tensor, noise: Tensor) -> float:
+def mean_error(prior: DiffusionPrior | Denoises, states: Tensor, noise: Tensor) -> float:
     """How much the denoiser still tells images apart under the greatest noise of use, where it should give their mean.
 
     Args:

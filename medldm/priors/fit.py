@@ -12,7 +12,7 @@ import numpy as np
 from medldm.data import AffineMap, Grid, attenuation_from_hu
 from medldm.errors import ComponentMissing
 from medldm.priors.card import Plane, PriorCard, Range
-from medldm.priors.planes import planes_of
+from medldm.priors.planes import planes_of, pose_of
 
 Use = Literal["slicewise", "slab", "volume"]
 
@@ -100,7 +100,7 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
-    stack = 0 if plane is None else planes_of(scan.grid).index(plane)
+    stack = stack_of(card, scan.grid) if plane is None else planes_of(scan.grid).index(plane)
     spacing, sentences, problems = _spacing(card, scan, stack)
     problems = [*_of_the_scan(card, scan, plane or scan.plane), *_of_the_use(card, use), *problems]
     intensity = _intensity(card, scan)
@@ -112,8 +112,13 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         return Fit(tuple(problems), None)
     if intensity.source != intensity.target:
         sentences.insert(0, f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
-    sentences += _size_sentences(card, grid, stack)
+    sentences += [*_pose_sentences(card, grid), *_size_sentences(card, grid, stack)]
     return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
+
+
+def stack_of(card: PriorCard, grid: Grid) -> int:
+    """The axis along which a prior takes slices to lie: z, or for volumes the one nearest to the body's length."""
+    return pose_of(grid).order[0] if card.dimensions == 3 else 0
 
 
 def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[ComponentMissing]:
@@ -256,6 +261,11 @@ def _of_the_size(card: PriorCard, grid: Grid, stack: int) -> Iterator[ComponentM
             why="It would be padded to more than twice its size, and the network would see mostly what is not there.",
             fix="Choose a prior of slices, or a larger part of the scan.",
         )
+
+
+def _pose_sentences(card: PriorCard, grid: Grid) -> Iterator[str]:
+    if card.dimensions == 3 and not pose_of(grid).canonical:
+        yield f"The volume lies {grid.orientation} (z, y, x) and is turned for the prior to SPL, without interpolation."
 
 
 def _size_sentences(card: PriorCard, grid: Grid, stack: int) -> Iterator[str]:

@@ -17,10 +17,11 @@ from medldm.inference.pixel_prior import PixelPrior
 from medldm.inference.prior import BoundPrior
 from medldm.inference.slab import slabwise
 from medldm.inference.slicewise import slices_within
-from medldm.inference.turned import Turned
+from medldm.inference.turned import Turned, stacked_along
 from medldm.priors.card import Plane, PriorCard
 from medldm.priors.family import Networks
 from medldm.priors.fit import Use
+from medldm.priors.planes import pose_of
 from medldm.priors.prediction import parametrization_of
 from medldm.priors.told import conditioning_of, facts_told
 from medldm.priors.use import check_image, check_use, require_networks, stack_axis
@@ -122,6 +123,10 @@ class PriorModel:
     ) -> BoundPrior:
         """Bind the prior to a volume (z, y, x); images and states are in the card's model units.
 
+        Networks of volumes see them with z up (S), y to the back (P) and x to the patient's left (L): a scan that lies
+        otherwise is turned to the nearest of these directions and back, by its grid. So does the state of a latent
+        prior of volumes lie, whatever the scan; that of a pixel prior lies as the scan does.
+
         Args:
             grid: of the image.
             dtype: of the image. Complex images need a ``phase``, or networks of real and imaginary part.
@@ -152,13 +157,16 @@ class PriorModel:
         told = facts_told(self.card, grid, facts or {}, stack)
         condition = conditioning_of(self.card).vector(told).to(self.device)
         if self.card.dimensions == 3:
-            bound = self._network_prior(grid.shape, condition, tile)
+            pose = pose_of(grid)
+            z, y, x = (grid.shape[axis] for axis in pose.order)
+            bound = self._network_prior((z, y, x), condition, tile)
+            bound = bound if pose.canonical else Turned(bound, pose.order, pose.mirrored)
         else:
             inner = self._network_prior(tuple(n for axis, n in enumerate(grid.shape) if axis != stack), condition, tile)
             slices = grid.shape[stack]
             at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
             bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
-            bound = bound if stack == 0 else Turned(bound, stack)
+            bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
         if phase is not None:
             bound = PhaseFrozen(bound, phase, zero=self.card.intensity.zero).to(self.device)
         return bound

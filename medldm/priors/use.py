@@ -9,7 +9,7 @@ from medldm.data import Grid
 from medldm.errors import ComponentMissing, UsageError
 from medldm.priors.card import Plane, PriorCard
 from medldm.priors.family import Networks
-from medldm.priors.fit import Use
+from medldm.priors.fit import Use, stack_of
 from medldm.priors.planes import planes_of
 
 
@@ -79,13 +79,13 @@ def check_image(card: PriorCard, dtype: torch.dtype, phase: Tensor | None) -> No
 
 
 def stack_axis(card: PriorCard, grid: Grid, plane: Plane | None) -> int:
-    """The axis of a grid across which slices of a plane lie; z for None.
+    """The axis of a grid across which slices of a plane lie; for None z, or the one nearest to S for volumes.
 
     Raises:
         UsageError: ``E-PRM-09`` the networks have not seen that plane, or see volumes.
     """
     if plane is None:
-        return 0
+        return stack_of(card, grid)
     if card.dimensions == 3 or plane not in card.planes:
         raise UsageError(
             "E-PRM-09",
