@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medldm.data import Acquisition, ReadRequest, Volume, Writer
 from medldm.data.reading import Reader
-from medldm.inference import Likelihood, Physics, Solver
+from medldm.inference import DiffusionPrior, Likelihood, Physics, Solver
 from medldm.operators import LinearOperator
 from medldm.priors.family import PriorFamily
 
@@ -60,8 +60,10 @@ class SolverExample:
         solver: with the iterations needed to come close.
         likelihood: the problem, its operator and measurement.
         start: ``(sample, z, y, x)``.
-        truth: what it should recover.
+        truth: what it should recover. Of a solver with a prior the known posterior mean or mode, e.g. under a prior of
+            :mod:`medldm.testing.closed_form`, so close to no other answer that a wrong weight would miss it.
         tolerance: relative error of the estimate against ``truth``.
+        prior: on the image's grid; None for a classical solver. Its state may be a latent.
     """
 
     solver: Solver
@@ -69,6 +71,7 @@ class SolverExample:
     start: Tensor
     truth: Tensor
     tolerance: float
+    prior: DiffusionPrior | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def steps(example: SolverExample, start: Tensor | None = None) -> list[Step]:
     """All steps of the solver, their tensors copied so that later iterations cannot change them."""
     begin = example.start if start is None else start
     found = []
-    for step in example.solver.solve(example.likelihood, None, begin, NOISE):
+    for step in example.solver.solve(example.likelihood, example.prior, begin, NOISE):
         state = {name: tensor.clone() for name, tensor in step.state.items()}
         found.append(Step(step.index, step.total, step.sigma, step.sample.clone(), step.estimate.clone(), state))
     return found
@@ -66,9 +66,17 @@ def law_estimates_fit(example: SolverExample) -> None:
         require(estimate.dtype == example.start.dtype, f"step {step.index}: estimate {estimate.dtype}")
 
 
+def law_keeps_no_graph(example: SolverExample) -> None:
+    """What a step yields is cut from automatic differentiation: a kept step holds no network's activations."""
+    for step in example.solver.solve(example.likelihood, example.prior, example.start, NOISE):
+        tensors = {"sample": step.sample, "estimate": step.estimate, **step.state}
+        tied = [name for name, tensor in tensors.items() if isinstance(tensor, Tensor) and tensor.requires_grad]
+        require(not tied, f"step {step.index}: these ask for gradients: {', '.join(tied)}")
+
+
 def law_state_is_tensors(example: SolverExample) -> None:
     """The state can be saved: names and tensors only."""
-    for step in example.solver.solve(example.likelihood, None, example.start, NOISE):
+    for step in example.solver.solve(example.likelihood, example.prior, example.start, NOISE):
         wrong = [name for name, value in step.state.items() if not isinstance(value, Tensor)]
         require(not wrong, f"step {step.index}: the state holds other things than tensors: {wrong}")
 
@@ -80,7 +88,7 @@ def law_resumes(example: SolverExample) -> None:
         raise NotApplicable("the solver has one step")
     for at in sorted({0, len(found) // 2, len(found) - 2}):
         state = {name: tensor.clone() for name, tensor in found[at].state.items()}
-        rest = list(example.solver.solve(example.likelihood, None, example.start, NOISE, state))
+        rest = list(example.solver.solve(example.likelihood, example.prior, example.start, NOISE, state))
         indices = [step.index for step in rest]
         require(indices == list(range(at + 1, len(found))), f"resumed after step {at}, the steps are {indices[:5]}...")
         require_close(rest[-1].estimate, found[-1].estimate, REPEATED, f"resumed after step {at}, the result differs")
@@ -114,6 +122,7 @@ SOLVER_LAWS: tuple[SolverLaw, ...] = (
     law_yields_every_step,
     law_estimates_fit,
     law_state_is_tensors,
+    law_keeps_no_graph,
     law_resumes,
     law_reproducible,
     law_inputs_unchanged,
