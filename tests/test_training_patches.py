@@ -15,6 +15,7 @@ from medldm.training import patches as patches_module
 from medldm.training.batches import Batches
 from medldm.training.config import AugmentationOptions, DataOptions, PatchOptions, PatchShape, RunOptions, TrainConfig
 from medldm.training.patches import PatchSampler
+from medldm.training.scans import _with_share_held_back
 from medldm.training.training_scan import TrainingScan
 
 PLAIN = AugmentationOptions(
@@ -216,3 +217,14 @@ def test_held_back_subjects_never_reach_the_training_side() -> None:
             seen = {round(float(sampler.one(step, item, 16)[0].mean()) * 10 - 1)
                     for step in range(10) for item in range(8)}  # fmt: skip
             assert seen == (held if side else set(range(8)) - held)
+
+
+def test_a_share_of_the_subjects_is_held_back_whole_and_by_name_alone() -> None:
+    scans = [_flat(0.5, subject=f"s{n // 2}") for n in range(20)]
+    kept = {scan.subject for scan in _with_share_held_back(scans, 0.3) if scan.held_back}
+    assert len(kept) == 3
+    assert all(scan.held_back == (scan.subject in kept) for scan in _with_share_held_back(scans, 0.3))
+    assert kept == {scan.subject for scan in _with_share_held_back(scans[::-1], 0.3) if scan.held_back}
+    assert sum(scan.held_back for scan in _with_share_held_back(scans[:4], 0.01)) == 2, "one subject, two scans"
+    assert not any(scan.held_back for scan in _with_share_held_back(scans, 0.0))
+    assert not any(scan.held_back for scan in _with_share_held_back(scans[:2], 0.5)), "one subject is all there is"

@@ -42,14 +42,16 @@ class DataOptions:
     Attributes:
         rules: in order.
         intensity: modality -> physical to model values; the same as in the card.
-        held_back: globs on subjects that are never trained on; they choose the weights and end the training.
+        held_back: globs on subjects that are never trained on; they tell when it has learnt enough.
+        held_back_share: of the subjects, held back besides: at least one, chosen by their names and nothing else.
         leave_out: globs on paths below the data folder that are not read at all.
         generic: share of computed images without anatomy, so that the denoiser stays a good one beyond its experience.
     """
 
     rules: tuple[ScanRule, ...]
     intensity: Mapping[Literal["CT", "MR"], Intensity]
-    held_back: tuple[str, ...]
+    held_back: tuple[str, ...] = ()
+    held_back_share: Probability = 0.0
     leave_out: tuple[str, ...] = ()
     generic: Probability = 0.1
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.parametrization import Parametrization
 from medldm.inference.schedule import noise_levels
+from medldm.priors.figures import identity_error, mean_error
 from medldm.training.averaging import WeightAverage, averaged
 from medldm.training.batches import Batches
 from medldm.training.config import TrainConfig
@@ -23,6 +24,8 @@ from medldm.training.sheet import write_sheet
 # Noise levels at which the held-back patches are looked at, in units of the data's standard deviation.
 LOOKS = (0.12, 0.4, 1.2, 4.0)
 _SHOWN = 6
+# A card's figures bound what is measured on other images than those of the training.
+_ROOM = 2.0
 
 ToState = Callable[[Tensor], Tensor]
 
@@ -115,6 +118,21 @@ class DenoiserTrainee:
                 figures[f"dB at {float(sigma[0]):.2g}"] = float(-10 * error.clamp(min=1e-12).log10().mean())
         return {"error": float(torch.stack(losses).mean()), **figures}
 
+    def ends(self) -> Mapping[str, Mapping[str, float | str]]:
+        """What the card states of the smallest and the largest noise level, with room for images of other kinds."""
+        images, conditions = self._looked
+        states = self.encode(images)
+        noise = torch.randn(states.shape, generator=self._generator("ends", 0)).to(states.device)
+        denoiser = Denoiser(self.network, self.parametrization)
+        with averaged(self.network, self.average):
+            prior = _Told(lambda x, sigma: self._denoised(denoiser, x, sigma, conditions), self.parametrization)
+            measured = {"identity_error": identity_error(prior, states, noise)}
+            measured["mean_error"] = mean_error(prior, states, noise)
+        return {
+            name: {"bound": float(f"{_ROOM * value:.3g}"), "on": f"held-back patches, times {_ROOM:g}"}
+            for name, value in measured.items()
+        }
+
     def draw(self, path: Path) -> None:
         """Real, noisy and denoised held-back patches, and samples from pure noise."""
         images, conditions = self._looked[0][:_SHOWN], self._looked[1][:_SHOWN]
@@ -142,3 +160,11 @@ class DenoiserTrainee:
     def _denoised(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, conditions: Tensor) -> Tensor:
         parts = zip(x.split(_SHOWN), sigma.split(_SHOWN), conditions.split(_SHOWN), strict=True)
         return torch.cat([denoiser(*part) for part in parts])
+
+
+class _Told:
+    """The denoiser of the patches that are looked at, as the figures of a card ask for one."""
+
+    def __init__(self, denoise: Callable[[Tensor, Tensor], Tensor], parametrization: Parametrization) -> None:
+        self.denoise = denoise
+        self.sigma_min, self.sigma_max = parametrization.sigma_min, parametrization.sigma_max

@@ -101,10 +101,13 @@ def write_priors(
 
 def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Four digits: what a measurement on some dozens of patches is worth."""
-    return {
-        name: _rounded(value) if isinstance(value, Mapping) else float(f"{value:.4g}")
-        for name, value in figures.items()
-    }
+    return {name: _four_digits(value) for name, value in figures.items()}
+
+
+def _four_digits(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _rounded(value)
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _sibling(card: PriorCard, changes: Mapping[str, Any]) -> PriorCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from medldm.training.state import Progress, TrainingState
 
 # Patches on which the latent's mean and spread are measured.
 _MEASURED_STEPS = 24
+# A card's figure bounds what is measured on other images than those of the training, in dB.
+_PSNR_ROOM = 1.0
 
 
 def train_autoencoder(
@@ -72,7 +75,11 @@ def train_autoencoder(
         unseen, _ = held_back_patches(prepared.held_back, prepared.config, device)
         figures = measure_latent(cast(Autoencoder, trainee.network), seen.to(device), unseen)
     latent = Latent(figures.scale, figures.shift, figures.gain, figures.error)
-    quality = {"held_back": dict(trainee.look())}
+    psnr = -20 * math.log10(max(figures.error, 1e-6))
+    quality = {
+        "held_back": dict(trainee.look()),
+        "psnr": {"bound": psnr - _PSNR_ROOM, "on": f"held-back patches, less {_PSNR_ROOM:g} dB"},
+    }
     finished = replace(card, latent=latent, networks=options)
     return write_priors(prepared, finished, {"autoencoder": trainee.average.weights}, progress, quality, out)
 
@@ -118,7 +125,8 @@ def train_denoiser(
     tensors: dict[str, Mapping[str, Tensor]] = {"denoiser": trainee.average.weights}
     if space.autoencoder is not None:
         tensors["autoencoder"] = space.autoencoder.state_dict()
-    return write_priors(prepared, finished, tensors, progress, {"held_back": dict(trainee.look())}, out)
+    quality = {"held_back": dict(trainee.look()), **trainee.ends()}
+    return write_priors(prepared, finished, tensors, progress, quality, out)
 
 
 class _StateSpace:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medldm.data import ReadRequest, Volume
@@ -53,6 +55,7 @@ def read_scans(
             scans += _read(host, path, relative, options, tell)
     if not scans:
         raise UsageError("E-TRN-01", "There is no scan in the folders given.", fix="medldm inspect FOLDER looks there.")
+    scans = _with_share_held_back(scans, options.held_back_share)
     held = {scan.subject for scan in scans if scan.held_back}
     trained = {scan.subject for scan in scans if not scan.held_back}
     if not held or not trained:
@@ -106,6 +109,16 @@ def _read(
 def _more(options: DataOptions) -> str:
     more = len(options.rules) - 6
     return f" and {more} more" if more > 0 else ""
+
+
+def _with_share_held_back(scans: Sequence[TrainingScan], share: float) -> list[TrainingScan]:
+    """The subjects whose hashed names come first, so that a new subject moves at most one other between the sides."""
+    subjects = {scan.subject for scan in scans if not scan.held_back}
+    if share == 0 or len(subjects) < 2:
+        return list(scans)
+    order = sorted(subjects, key=lambda subject: hashlib.sha256(subject.encode()).hexdigest())
+    chosen = set(order[: max(1, round(share * len(order)))])
+    return [replace(scan, held_back=True) if scan.subject in chosen else scan for scan in scans]
 
 
 def _scan_paths(host: Host, folder: Path) -> list[Path]:
