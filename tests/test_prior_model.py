@@ -189,7 +189,7 @@ def test_card_caller_and_grid_tell_the_network() -> None:
     model = _model(replace(CARD, facts=FACTS))
     assert model.told(GRID, {"contrast": "t2w"}) == {
         "plane": "axial",
-        "spacing_mm": 0.75,
+        "spacing_mm": pytest.approx(0.5**0.5),
         "slice_spacing_mm": 3.0,
         "contrast": "t2w",
         "modality": "mr",
@@ -197,7 +197,7 @@ def test_card_caller_and_grid_tell_the_network() -> None:
     bound = model.on(GRID, facts={"contrast": "t2w"})
     bound.denoise(_state(bound), SIGMA)
     #  modality mr, ct; contrast t1w, t2w; plane axial, coronal; spacing and slice spacing, each with its one
-    expected = torch.tensor([1.0, 0, 0, 1, 1, 0, (0.75 - 1) / 0.5, 1, 2, 1])
+    expected = torch.tensor([1.0, 0, 0, 1, 1, 0, (0.5**0.5 - 1) / 0.5, 1, 2, 1])
     for told in _network(model).told:
         torch.testing.assert_close(told, expected.expand(len(told), -1))
 
@@ -209,7 +209,8 @@ def test_what_is_given_goes_before_what_the_grid_knows_and_none_is_unknown() -> 
     assert told["plane"] == "coronal"
     turned = _model(replace(CARD, facts=FACTS, planes=("axial", "coronal")))
     told = turned.told(GRID, plane="coronal")
-    assert (told["plane"], told["spacing_mm"], told["slice_spacing_mm"]) == ("coronal", 1.75, 1.0)
+    assert (told["plane"], told["slice_spacing_mm"]) == ("coronal", 1.0)
+    assert told["spacing_mm"] == pytest.approx((3 * 0.5) ** 0.5)
     assert _model().told(GRID) == {}, "a network that understands nothing is told nothing"
 
 

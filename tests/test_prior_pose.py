@@ -160,10 +160,19 @@ def test_an_oblique_scan_goes_by_its_nearest_directions(
 
 
 def test_the_network_is_told_of_the_axes_of_the_body() -> None:
-    card = replace(CARD, facts=Facts(classes={"plane": ("axial", "coronal")}, numbers={"slice_spacing_mm": (1.0, 1.0)}))
-    assert {tuple(sorted(volumes(card).told(lying(turn)).items())) for turn in EVERY} == {
-        (("plane", "axial"), ("slice_spacing_mm", 3.0))
-    }
+    names = ("slice_spacing_mm", "spacing_mm", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
+    facts = Facts(classes={"plane": ("axial", "coronal")}, numbers=dict.fromkeys(names, (1.0, 1.0)))
+    card = replace(CARD, facts=facts)
+    for turn in EVERY:
+        assert volumes(card).told(lying(turn)) == {
+            "plane": "axial",
+            "slice_spacing_mm": 3.0,
+            "spacing_mm": pytest.approx((3 * 2 * 1) ** (1 / 3)),
+            "spacing_x_mm": 1.0,
+            "spacing_y_mm": 2.0,
+            "spacing_z_mm": 3.0,
+        }
+    assert volumes(card).told(UPRIGHT, {"spacing_y_mm": None})["spacing_y_mm"] is None
 
 
 @every

@@ -91,9 +91,8 @@ class PriorModel:
     ) -> dict[str, Value]:
         """What the networks are told: what the card always tells, what is given, and what the grid knows.
 
-        The grid tells ``plane``, ``spacing_mm`` (mean within the slice, or of all axes for volumes) and
-        ``slice_spacing_mm``, where the network understands them and ``facts`` do not mention them. A fact given as None
-        is left unknown.
+        The grid tells ``plane`` and spacings, see :func:`medldm.priors.told.facts_told`, where the network understands
+        them and ``facts`` do not mention them. A fact given as None is left unknown.
 
         Args:
             grid: of the image.

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.schedulers.ddim import DDIMScheduler
@@ -10,11 +11,13 @@ from monai.networks.schedulers.ddpm import DDPMScheduler
 from monai.networks.schedulers.rectified_flow import RFlowScheduler
 from safetensors.torch import load_file, save_file
 
+from medldm.data import Grid
 from medldm.inference.conditioning import Conditioning
 from medldm.inference.denoiser import Denoiser
 from medldm.priors.card import PriorCard
 from medldm.priors.family import Networks
 from medldm.priors.folder import load_networks
+from medldm.priors.model import PriorModel
 from medldm.priors.prediction import parametrization_of
 from medldm_volume_ldm.family import VolumeDiffusion
 
@@ -134,6 +137,32 @@ def test_maisi_with_rectified_flow_denoises_as_the_original(maisi_flow_bundle, t
         time = t / 1000
         sigma = time / (1 - time)
         close(denoised(card, networks, x / (1 - time), sigma, facts), theirs, sigma)
+
+
+@pytest.mark.parametrize("stored", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_scan_however_stored_reaches_maisi_as_monai_loads_it(maisi_flow_bundle, tmp_path, stored) -> None:
+    card, networks = converted(maisi_flow_bundle.folder, tmp_path)
+    # As MONAI holds it: x to the right, y to the front, z up.
+    loaded = torch.randn((1, 16, 32, 24), generator=torch.Generator().manual_seed(7))
+    steps = np.diag([-0.75, -1.25, 3.0])
+    affine = np.eye(4)
+    affine[:3, :3] = steps[:, stored]
+    image = loaded.permute(0, *(1 + axis for axis in stored))
+    prior = PriorModel(card, networks).on(Grid(tuple(image.shape[1:]), affine))
+
+    mean, _ = maisi_flow_bundle.autoencoder.encode(loaded[None])
+    state = prior.encode(image)
+    torch.testing.assert_close(state, card.latent.scale * in_our_axes(mean), atol=1e-5, rtol=1e-5)
+    decoded = maisi_flow_bundle.autoencoder.decode(mean)[0, 0].permute(stored)
+    torch.testing.assert_close(prior.decode(state)[0], decoded, atol=1e-5, rtol=1e-5)
+    # Told of 0.75, 1.25 and 3 mm along x, y and z, as the scan is; flow: x_t = (1 - t) x0 + t n at sigma = t / (1 - t).
+    x_t = torch.randn(mean.shape, generator=torch.Generator().manual_seed(8))
+    spacing = torch.tensor([[75.0, 125.0, 300.0]])
+    velocity = maisi_flow_bundle.unet(
+        x_t, torch.tensor([500.0]), class_labels=torch.tensor([1]), spacing_tensor=spacing
+    )
+    denoised_ = prior.denoise(in_our_axes(x_t) / 0.5, torch.tensor([1.0]))
+    close(denoised_, x_t + 0.5 * velocity, 1.0)
 
 
 def test_maisi_with_regions_denoises_as_the_original(maisi_regions_bundle, tmp_path) -> None:
