@@ -17,9 +17,9 @@ from medldm.inference.networks import Autoencoder
 from medldm.priors.card import Facts, Intensity, Latent, PriorCard, Range, Size, Training
 from medldm.priors.family import Networks
 from medldm.priors.folder import write_prior
+from medldm.priors.latent_figures import latent_figures
 from medldm_slice_ldm.diffusers_config import KLConfig, UNet2DConfig, VQConfig
 from medldm_slice_ldm.diffusers_folder import DiffusersFolder, SavedModel, read_folder
-from medldm_slice_ldm.latent_figures import latent_figures
 from medldm_slice_ldm.schedule import schedule_of
 
 Build = Callable[[Mapping[str, Mapping[str, Any]]], Networks]
@@ -161,7 +161,7 @@ def _latent(config: KLConfig | VQConfig, unet: UNet2DConfig, module: nn.Module |
     if autoencoder.latent_channels != unet.in_channels:
         raise _channels(f"the latent has {autoencoder.latent_channels}, the denoiser takes {unet.in_channels}")
     shift = (config.shift_factor or 0.0) if isinstance(config, KLConfig) else 0.0
-    gain, error = latent_figures(autoencoder, config.scaling_factor, shift)
+    gain, error = latent_figures(autoencoder, 2, config.scaling_factor, shift)
     return Latent(config.scaling_factor, shift, gain, error)
 
 

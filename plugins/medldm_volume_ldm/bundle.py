@@ -13,12 +13,12 @@ from medldm.errors import ComponentMissing, InputRefused
 from medldm.inference.networks import Autoencoder
 from medldm.priors.card import DataSource, Intensity, Latent, PriorCard, Range, Size, Training
 from medldm.priors.family import Networks
+from medldm.priors.latent_figures import latent_figures
 from medldm_volume_ldm.bundle_config import BundleConfig, read_bundle_config
 from medldm_volume_ldm.bundle_facts import facts_of
 from medldm_volume_ldm.bundle_parts import BundleParts, NetworkPart, parts_of
 from medldm_volume_ldm.bundle_schedule import schedule_of
 from medldm_volume_ldm.bundle_weights import fill, read_weights
-from medldm_volume_ldm.latent_figures import latent_figures
 
 Build = Callable[[Mapping[str, Mapping[str, Any]]], Networks]
 State = dict[str, dict[str, Tensor]]
@@ -132,7 +132,7 @@ def _scale(bundle: BundleConfig, found: Mapping[str, Tensor]) -> float:
 def _latent(networks: Networks, scale: float) -> Latent | None:
     if networks.autoencoder is None:
         return None
-    gain, error = latent_figures(cast("Autoencoder", networks.autoencoder), scale)
+    gain, error = latent_figures(cast("Autoencoder", networks.autoencoder), 3, scale)
     return Latent(scale, gain=gain, error=error)
 
 

@@ -180,23 +180,6 @@ def test_a_scale_that_nobody_stated_is_told(tmp_path: Path) -> None:
     assert any("no scaling_factor" in note for note in notes)
 
 
-def test_gain_of_a_linear_decoder() -> None:
-    from medldm_slice_ldm.latent_figures import latent_figures
-
-    class Linear:
-        downscale, latent_channels = 1, 2
-
-        def moments(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return (x - 1) / 3 + 0.1, torch.zeros_like(x)
-
-        def decode(self, z: torch.Tensor) -> torch.Tensor:
-            return 3 * z + 1
-
-    gain, error = latent_figures(Linear(), scale=0.5, shift=0.25)
-    assert gain == pytest.approx(3 / 0.5, rel=1e-4)
-    assert error == pytest.approx(0.3, rel=1e-4)
-
-
 def test_the_prior_of_a_scan_with_odd_sizes(tmp_path: Path) -> None:
     """Loaded and bound to a grid: model units of the card are those of the pipeline, slices are padded within."""
     pipeline = ddpm(tmp_path / "ddpm", unet(sample_size=None))

@@ -16,7 +16,6 @@ from medldm.priors.family import Networks, PriorFamily
 from medldm.priors.folder import write_prior
 from medldm_volume_ldm.examples import volume_diffusion
 from medldm_volume_ldm.family import VolumeDiffusion
-from medldm_volume_ldm.latent_figures import latent_figures
 
 UNET = {"kind": "unet", "widths": [4, 8], "groups": 2, "head_channels": 4, "facts": 3}
 KL = {"kind": "kl", "latent_channels": 2, "widths": [4, 8], "groups": 2}
@@ -173,21 +172,3 @@ def test_the_example_makes_priors_and_a_bundle_that_load(tmp_path) -> None:
         prior = example.family.load(folder).on(Grid.isotropic((9, 10, 11), (1.0, 1.0, 1.0)))
         state = prior.encode(torch.zeros(1, 9, 10, 11))
         assert prior.denoise(state, torch.tensor([0.5])).shape == state.shape
-
-
-def test_figures_of_a_latent_are_those_of_its_decoder() -> None:
-    # Decoding repeats 3 z along each axis; encoding returns a quarter of the mean of each block.
-    class Repeats:
-        downscale, latent_channels = 2, 1
-
-        def moments(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            mean = torch.nn.functional.avg_pool3d(x, 2) / 4
-            return mean, torch.zeros_like(mean)
-
-        def decode(self, z: torch.Tensor) -> torch.Tensor:
-            return 3 * torch.nn.functional.interpolate(z, scale_factor=2)
-
-    gain, error = latent_figures(Repeats(), scale=0.5)
-    assert gain == pytest.approx(3 / 0.5, rel=1e-5)
-    # 3 z becomes 3 (3 z / 4): a quarter is lost of 3 z, which has the standard deviation 3 / scale.
-    assert error == pytest.approx(0.25 * 3 / 0.5, rel=0.1)

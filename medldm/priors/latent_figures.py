@@ -7,12 +7,13 @@ from torch import Tensor
 
 from medldm.inference.networks import Autoencoder
 
-_LATENTS = (2, 16)  # how many, of which size
-_STEP = 0.1
+_STATES, _STEP = 2, 0.1
+# Samples along each axis of the latent, by its dimensions: a slice or a cube that a processor decodes in seconds.
+_SIDE = {2: 16, 3: 8}
 
 
 @torch.no_grad()
-def latent_figures(autoencoder: Autoencoder, scale: float, shift: float = 0.0) -> tuple[float, float]:
+def latent_figures(autoencoder: Autoencoder, dimensions: int, scale: float, shift: float = 0.0) -> tuple[float, float]:
     """``gain`` and ``error`` of :class:`medldm.priors.card.Latent`, on latent states drawn from N(0, I).
 
     The gain is the change of the image by a tenth of a unit of noise; the error is that of decoding, encoding and
@@ -20,18 +21,16 @@ def latent_figures(autoencoder: Autoencoder, scale: float, shift: float = 0.0) -
 
     Args:
         autoencoder: in evaluation mode, in single precision on the CPU.
+        dimensions: 2 for slices, 3 for volumes.
         scale: latent state = scale * (mean of the encoder - shift).
         shift: subtracted from the mean.
     """
     generator = torch.Generator().manual_seed(0)
-    count, size = _LATENTS
-    shape = (count, autoencoder.latent_channels, size, size)
+    shape = (_STATES, autoencoder.latent_channels, *(_SIDE[dimensions],) * dimensions)
     state, noise = (torch.randn(shape, generator=generator) for _ in range(2))
-
     image, moved = (autoencoder.decode(z / scale + shift) for z in (state, state + _STEP * noise))
-    gain = _rms(moved - image) / (_STEP * _rms(noise))
     again = autoencoder.decode(autoencoder.moments(image)[0])
-    return gain, _rms(again - image)
+    return _rms(moved - image) / (_STEP * _rms(noise)), _rms(again - image)
 
 
 def _rms(values: Tensor) -> float:
