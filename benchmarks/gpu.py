@@ -31,8 +31,7 @@ from medldm.operators import LinearOperator
 from medldm.pipeline.posing import pose
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import load_recipe, shipped_recipes
-from medldm.priors.card_file import read_card
-from medldm.priors.catalogue import list_priors
+from medldm.priors.catalogue import list_priors, open_prior
 from medldm.testing.checks import run_checks
 
 SAMPLES = {"mri": ("brain-t1w.nii.gz", "MR"), "ct": ("chest-ct", "CT")}
@@ -121,7 +120,7 @@ def prior_rows(host: Host, bandwidth: float, repeats: int) -> None:
     peak, grid = matrix_peak(), Grid.isotropic((128, 256, 256))
     print(f"bf16 matrix product {peak / 1e12:.0f} TFLOP/s")
     for row in list_priors():
-        model = host.build("priors", read_card(row.folder).family, {}).load(row.folder).to("cuda").channels_last()
+        model = open_prior(row.folder, host).to("cuda").channels_last()
         for compiled in (False, True):
             prior = (model.compile() if compiled else model).on(grid)
             state = torch.randn(1, *prior.space.shape, device="cuda")

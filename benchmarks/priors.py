@@ -28,8 +28,7 @@ from torch import Tensor
 from medldm.data import Grid
 from medldm.host import Host, load_host
 from medldm.inference import Noise
-from medldm.priors.card_file import read_card
-from medldm.priors.catalogue import find_prior
+from medldm.priors.catalogue import open_prior
 from medldm.priors.model import PriorModel
 
 SIGMAS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -41,9 +40,7 @@ Denoise = Callable[[Tensor, float], Tensor]
 
 def model_of(host: Host, name: str, given: dict[str, str]) -> PriorModel:
     """The prior of a name, or of the folder given for it."""
-    folder = find_prior(given.get(name, name))
-    model: PriorModel = host.build("priors", read_card(folder).family, {}).load(folder)
-    return model
+    return open_prior(given.get(name, name), host)
 
 
 def prior_denoiser(model: PriorModel, scan: Scan) -> Denoise:
