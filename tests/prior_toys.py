@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,31 @@ class PosteriorMean:
         mean = prior.denoise(torch.zeros_like(start), torch.full((len(start),), prior.sigma_max, device=start.device))
         estimate = likelihood.prox(mean, DEVIATION**-2, iterations=100, tolerance=1e-7)
         yield Step(0, 1, prior.sigma_max, start, estimate, {"estimate": estimate})
+
+
+@dataclass(frozen=True)
+class NoiseAlone:
+    """Its estimate is the noise that it is given."""
+
+    proximal: ClassVar[bool] = False
+
+    def solve(
+        self,
+        likelihood: Likelihood,
+        prior: DiffusionPrior | None,
+        start: Tensor,
+        noise: Noise,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Step]:
+        drawn = noise.like(start, "start", step=0)
+        yield Step(0, 1, 1.0, drawn, drawn, {"drawn": drawn})
+
+
+@dataclass(frozen=True)
+class ExactNoise(NoiseAlone):
+    """The same, said to be of an exact law."""
+
+    exact: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -273,6 +298,7 @@ def register_operators(register: hookspecs.Register) -> None:
 @hookimpl
 def register_solvers(register: hookspecs.Register) -> None:
     """The solver."""
-    _register(register, {"toy-posterior": "PosteriorMean"}, ("prior",))
+    _register(register, {"toy-posterior": "PosteriorMean", "toy-noise": "NoiseAlone"}, ("prior",))
+    _register(register, {"toy-exact": "ExactNoise"}, ("prior",))
     _register(register, {"toy-picky": "PosteriorMean"}, ("prior", "filtered-adjoint"))
     _register(register, {"toy-differentiating": "PosteriorMean"}, ("decode-gradient",))

@@ -10,8 +10,11 @@ from medldm.inference.capabilities import (
     HasUnits,
     StatesMemory,
 )
+from medldm.inference.coherence import Coherence, NoiseKernel
 from medldm.inference.complex_image import ComplexAsChannels, PhaseFrozen
 from medldm.inference.conditioning import Conditioning
+from medldm.inference.correlated_noise import CorrelatedNoise, SliceStack
+from medldm.inference.coupled import Coupled, SliceCoupling
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.gaussian import Gaussian
 from medldm.inference.latent_prior import LatentPrior
@@ -34,8 +37,11 @@ from medldm.inference.weighted_gaussian import WeightedGaussian
 __all__ = [
     "Autoencoder",
     "BoundPrior",
+    "Coherence",
     "ComplexAsChannels",
     "Conditioning",
+    "CorrelatedNoise",
+    "Coupled",
     "Denoiser",
     "DenoisingNetwork",
     "DiffusionPrior",
@@ -50,6 +56,7 @@ __all__ = [
     "LatentPrior",
     "Likelihood",
     "Noise",
+    "NoiseKernel",
     "Parametrization",
     "PhaseFrozen",
     "Physics",
@@ -57,6 +64,8 @@ __all__ = [
     "QuadraticTerm",
     "SigmaTable",
     "SlabPrior",
+    "SliceCoupling",
+    "SliceStack",
     "SlicewisePrior",
     "Solver",
     "StatesMemory",

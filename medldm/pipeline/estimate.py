@@ -43,7 +43,7 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
 
     ticks = []
     total = 1
-    steps = posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise)
+    steps = posed.solver.solve(problem.likelihood, problem.prior, problem.start, problem.noise)
     for step in islice(steps, _PROBE_STEPS + 1):
         ticks.append(time.perf_counter())
         total = step.total

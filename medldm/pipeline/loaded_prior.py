@@ -11,7 +11,7 @@ from torch import Tensor
 from medldm.data import Grid
 from medldm.errors import ComponentMissing
 from medldm.host import Host
-from medldm.inference import DiffusionPrior, HasObjectPhase, Physics
+from medldm.inference import BoundPrior, HasObjectPhase, Physics
 from medldm.inference.conditioning import Value
 from medldm.operators import LinearOperator, Resample
 from medldm.pipeline.chosen_prior import ChosenPrior
@@ -88,7 +88,7 @@ class LoadedPrior:
         """All that the networks are told: by card, recipe, scan and grid. What is missing is unknown to them."""
         return self.model.told(self.grid, self.chosen.facts, self.chosen.section.plane)
 
-    def bound(self, like: Tensor, phase: Tensor | None, seed: int) -> DiffusionPrior:
+    def bound(self, like: Tensor, phase: Tensor | None, seed: int) -> BoundPrior:
         """The prior on its grid.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 from medldm.data import Acquisition, Event, History, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import Likelihood, Noise, Physics, Solver, run
+from medldm.inference import Coherence, Likelihood, Noise, Physics, Solver, run
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
 from medldm.pipeline.chosen_prior import choose_prior
+from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.loaded_prior import LoadedPrior, load_prior
 from medldm.pipeline.reading import to_device
 from medldm.pipeline.recipe import Recipe
@@ -36,6 +37,7 @@ class Posed:
     needs: tuple[str, ...]
     noise: Noise
     prior: LoadedPrior | None = None
+    coherence: Coherence = field(default_factory=Coherence)
 
 
 def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, device: torch.device) -> Posed:
@@ -54,6 +56,7 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
             fix="Choose a recipe of the same physics: medldm recipes list.",
         )
+    coherence = choose_coherence(host, recipe).coherence
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, device)
     solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
@@ -63,15 +66,16 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     likelihood = physics.likelihood(acquisition, operator)
     solver = _solver_for(host, recipe, physics, operator, prior)
     noise = Noise(recipe.seed, identity)
-    return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior)
+    return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior, coherence)
 
 
 def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:
-    """The same measurement and operator with the solver, and the prior if any, of another recipe."""
+    """The same measurement and operator with the solver, and the prior and coherence if any, of another recipe."""
     acquisition = posed.acquisition
+    coherence = choose_coherence(host, recipe).coherence
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, acquisition.data.device)
     solver = _solver_for(host, recipe, posed.physics, posed.operator, prior)
-    return replace(posed, solver=solver, needs=_needs(host, recipe), prior=prior)
+    return replace(posed, solver=solver, needs=_needs(host, recipe), prior=prior, coherence=coherence)
 
 
 def _needs(host: Host, recipe: Recipe) -> tuple[str, ...]:

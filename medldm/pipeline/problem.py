@@ -11,9 +11,10 @@ from torch import Tensor
 
 from medldm.data import AffineMap, Event
 from medldm.errors import ComponentMissing, UsageError
-from medldm.inference import DiffusionPrior, HasObjectPhase, HasUnits, Likelihood
+from medldm.inference import DiffusionPrior, HasObjectPhase, HasUnits, Likelihood, Noise
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
+from medldm.pipeline.coherence import cohere
 from medldm.pipeline.events import Teller
 from medldm.pipeline.loaded_prior import LoadedPrior
 from medldm.pipeline.posing import Posed
@@ -31,6 +32,7 @@ class Problem:
         likelihood: of ``x``.
         prior: bound to the grid; None for a classical solver.
         start: first ``x``, (sample, z, y, x).
+        noise: all randomness of the solver; correlated from slice to slice where the recipe's coherence says so.
         scale: model unit in the acquisition's unit.
         offset: model value zero in the acquisition's unit; a number, or an image on the prior's grid.
         to_scan: ``R``; None where the grids are one.
@@ -41,6 +43,7 @@ class Problem:
     likelihood: Likelihood
     prior: DiffusionPrior | None
     start: Tensor
+    noise: Noise
     scale: float = 1.0
     offset: float | Tensor = 0.0
     to_scan: LinearOperator | None = None
@@ -71,7 +74,7 @@ def problem_of(posed: Posed, start: Tensor, samples: int = 1, tell: Teller | Non
             image.
     """
     if posed.prior is None:
-        return Problem(posed.likelihood, None, start[None])
+        return Problem(posed.likelihood, None, start[None], posed.noise)
     prior, tell = posed.prior, tell or Teller()
     to_model = _to_model(prior, posed, start)
     phase = _phase(prior, posed)
@@ -81,6 +84,7 @@ def problem_of(posed: Posed, start: Tensor, samples: int = 1, tell: Teller | Non
     begin = (prior.from_scan(start) - offset) / scale
     bound = prior.bound(begin, phase, posed.noise.seed)
     _negotiate(posed, bound)
+    cohered = cohere(posed.coherence, prior, bound, posed.noise, likelihood.in_units(scale, offset))
 
     card, record = prior.chosen.card, prior.chosen.as_record()
     record["told"] = prior.told()
@@ -93,20 +97,23 @@ def problem_of(posed: Posed, start: Tensor, samples: int = 1, tell: Teller | Non
         "spacing_mm": list(prior.grid.spacing),
     }
     record["phase"] = "none" if phase is None else "frozen"
+    record["coherence"] = cohered.record
     events = [Event("prior", {"name": card.name, "weights_hash": prior.chosen.weights_hash, "told": record["told"]})]
     events.append(Event("intensity", _as_record(to_model)))
     tell("prior", f"{card.name}: {to_model.target} = {to_model.scale:.6g} * {to_model.source} + {to_model.offset:.6g}")
     for sentence in prior.chosen.plan.sentences:
         tell("prior", sentence)
+    events += cohered.events
     to_scan = None
     if prior.resamples:
         to_scan = prior.to_scan(start.dtype).to(start.device)
         shape, spacing = list(prior.grid.shape), list(prior.grid.spacing)
         events.append(Event("resample", {"from_shape": shape, "from_spacing_mm": spacing, "interpolation": "linear"}))
     return Problem(
-        likelihood=likelihood.in_units(scale, offset),
+        likelihood=cohered.likelihood,
         prior=bound,
         start=begin.expand(samples, *begin.shape).clone(),
+        noise=cohered.noise,
         scale=scale,
         offset=offset,
         to_scan=to_scan,

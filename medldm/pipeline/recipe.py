@@ -15,6 +15,8 @@ from medldm.host.shipped import shipped
 from medldm.host.yaml_file import parse_scalar, read_mapping
 
 Section = Mapping[str, Any]
+# A section that may be left out in words.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Recipe:
         prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty for classical solvers. See
             :class:`medldm.pipeline.prior_section.PriorSection`.
         solver: ``name`` and the hyper-parameters.
+        coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
+            :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
         outputs: ``write`` (names of writers) and ``gates``.
     """
@@ -41,12 +45,14 @@ class Recipe:
     likelihood: Section = field(default_factory=dict)
     start: Section = field(default_factory=dict)
     prior: Section = field(default_factory=dict)
+    coherence: Section = field(default_factory=dict)
     run: Section = field(default_factory=dict)
     outputs: Section = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._require("acquisition", "physics")
         self._require("solver", "name")
+        known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
         known_keys("outputs", self.outputs, ("write", "gates"))
         known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
@@ -125,6 +131,9 @@ class Recipe:
         for assignment in assignments:
             path, equals, text = assignment.partition("=")
             keys = path.strip().split(".")
+            if keys == ["coherence"] and text.strip() == NONE:
+                sections["coherence"] = {}
+                continue
             if not equals or len(keys) < 2 or not all(keys):
                 raise UsageError(
                     "E-RCP-03",
@@ -179,6 +188,8 @@ def from_mapping(name: str, mapping: Mapping[str, Any]) -> Recipe:
                 f"The recipe {name!r} has no section {section!r}.",
                 fix="medldm recipes show mri-4x prints a whole recipe.",
             )
+    if mapping.get("coherence") == NONE:
+        mapping = {**mapping, "coherence": {}}
     for section, content in mapping.items():
         if not isinstance(content, Mapping):
             raise UsageError(

@@ -13,6 +13,7 @@ from medldm.host import Host, load_host
 from medldm.inference import run
 from medldm.pipeline.checks import check_finite, check_gates, failed_gates
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
+from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.events import Listener, Teller
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.metrics import compare
@@ -117,6 +118,8 @@ def reconstruct(
     prior = choose_prior(host, chosen, case)
     if unused := unused_prior(host, chosen):
         tell("warning", unused)
+    for sentence in choose_coherence(host, chosen).left_out:
+        tell("warning", sentence)
     check_memory(host, chosen, case, max_memory, prior)
 
     # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
@@ -141,7 +144,7 @@ def reconstruct(
     progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
     with timer("solve"), progress:
         state = progress.restored(where)
-        last = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise, state), progress)
+        last = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, problem.noise, state), progress)
         check_finite(last.estimate)
 
     # 7. Back to the grid and the unit of the scan, 8. and how well it went.

@@ -25,7 +25,7 @@ from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, start_image, with_solver
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash, read_image
-from medldm.pipeline.recipe import Recipe, load_recipe
+from medldm.pipeline.recipe import Recipe, from_mapping, load_recipe
 from medldm.pipeline.simulate import measure
 
 # Methods that need no solver section of their own.
@@ -48,7 +48,7 @@ class Task:
     """One recipe on several cases by several methods.
 
     ``methods`` maps a name to ``recipe`` (the recipe's own solver), ``start`` (its start image), ``physics-start``
-    (the start image of the physics alone) or a solver section.
+    (the start image of the physics alone) or a solver section. Such a section may hold a ``coherence`` of its own.
     """
 
     recipe: str
@@ -173,13 +173,15 @@ def _estimate(
     if method == PHYSICS_START:
         return posed.physics.start(posed.acquisition, posed.operator)[None]
     if isinstance(method, dict):
-        posed = with_solver(host, replace(recipe, solver=method), posed)
+        solver = {key: value for key, value in method.items() if key != "coherence"}
+        changed = {"solver": solver} | {key: value for key, value in method.items() if key == "coherence"}
+        posed = with_solver(host, from_mapping(recipe.name, recipe.as_dict() | changed), posed)
     elif method != OWN:
         raise UsageError(
             "E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section."
         )
     problem = problem_of(posed, start, recipe.samples)
-    solution = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, posed.noise))
+    solution = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
     estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)
     return estimate
