@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDPMPipeline, DDPMScheduler, UNet2DModel
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
@@ -79,6 +79,39 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("foreign") / "ddpm"
     DDPMPipeline(unet, DDPMScheduler(clip_sample=False)).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ldm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small latent one."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=2,
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+    )
+    unet = UNet2DModel(
+        sample_size=8,
+        in_channels=2,
+        out_channels=2,
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+    folder = tmp_path_factory.mktemp("foreign") / "ldm"
+    for part, name in ((vae, "vae"), (unet, "unet"), (DDPMScheduler(clip_sample=False), "scheduler")):
+        part.save_pretrained(folder / name)
+    parts = {"vae": "AutoencoderKL", "unet": "UNet2DModel", "scheduler": "DDPMScheduler"}
+    index = {"_class_name": "LDMPipeline", **{name: ["diffusers", part] for name, part in parts.items()}}
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 
@@ -203,11 +236,24 @@ def test_import_and_check(ddpm: Path, tmp_path: Path) -> None:
     assert (card.name, card.modality, card.anatomy, card.planes) == ("my-brain", "MR", "head", ("axial",))
     assert card.spacing_mm == Range(0.8, 1.2)
     assert len(card.prediction.alpha_bars) == 1000
+    assert "assumed" not in card.training.figures, "all of it was stated"
     assert verify(out, SliceDiffusion().build) == []
     assert [path.name for path in out.parent.iterdir()] == ["ddpm-brain"]
     code, text, _ = run("import", ddpm, "-o", tmp_path / "again", *STATED)
     assert code == 0
     assert "DDPMPipeline" in text
+
+
+def test_what_is_not_stated_stays_assumed(ldm: Path, tmp_path: Path) -> None:
+    code, text, error = run("import", ldm, "-o", tmp_path / "mine", *STATED, "--set", "latent.error=0.03")
+    assert code == 0, error
+    card = read_card(tmp_path / "mine")
+    assert card.latent is not None
+    assert card.latent.error == 0.03
+    assert set(card.training.figures["assumed"]) == {"latent.gain"}
+    assert "assumed latent.gain: measured on latents drawn" in text
+    code, text, _ = run("show", tmp_path / "mine")
+    assert "assumed latent.gain" in text
 
 
 def test_import_lists_all_that_is_missing_at_once(ddpm: Path, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def import_(
         from rich.console import Console
         from rich.markup import escape
 
-        from medldm.priors.foreign import import_prior
+        from medldm.priors.foreign import assumed, import_prior
         from medldm.testing.checks import check_prior
 
         host = session_of(context).host()
@@ -134,6 +134,8 @@ def import_(
             console.print(f"{escape(str(out))}: {escape(card.summary)}", highlight=False)
             for note in card.training.figures.get("notes", ()):
                 console.print(f"[yellow]note[/] {escape(str(note))}", highlight=False)
+            for entry, why in assumed(card).items():
+                console.print(f"[yellow]assumed[/] {escape(f'{entry}: {why}')}", highlight=False)
         _report(check_prior(out, host), as_json=as_json)
 
     finish(work, as_json=as_json)

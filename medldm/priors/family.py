@@ -59,7 +59,9 @@ class PriorFamily(Protocol):
         """Turn a folder of another program into a prior folder.
 
         What the source does not tell of its images is left at a placeholder in the card, with ``modality: OT``; then
-        ``medldm priors import`` asks for modality, quantity, intensity, spacing, planes and licence.
+        ``medldm priors import`` asks for modality, quantity, intensity, spacing, planes and licence. All that was
+        assumed stands in ``training.figures.assumed``, a table of card entry (with dots) -> reason, from which it drops
+        what a person states.
 
         Args:
             source: a local folder in the other program's layout.

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def import_prior(
     return read_card(folder)
 
 
+def assumed(card: PriorCard) -> Mapping[str, str]:
+    """What of a card nobody has stated: entry, with dots -> reason."""
+    table = card.training.figures.get("assumed")
+    return {str(entry): str(why) for entry, why in table.items()} if isinstance(table, Mapping) else {}
+
+
 def _converted(source: Path, part: Path, host: Host, family: str | None) -> tuple[PriorCard, PriorFamily]:
     names = [family] if family is not None else host.names("priors")
     refusals: dict[str, MedldmError] = {}
@@ -128,7 +135,22 @@ def _completed(card: PriorCard, assigned: Mapping[str, Any], part: Path) -> Prio
             why="Weights and networks do not tell it, and a wrong guess would draw the wrong anatomy.",
             fix=f"Add, with what is true: {example}",
         )
-    return card_of(entries, part / "card.yaml")
+    return _without_stated(card_of(entries, part / "card.yaml"), assigned)
+
+
+def _without_stated(card: PriorCard, assigned: Mapping[str, Any]) -> PriorCard:
+    """What a person has stated is not assumed any more."""
+    figures = dict(card.training.figures)
+    left = {entry: why for entry, why in assumed(card).items() if not _states(assigned, entry)}
+    figures.pop("assumed", None)
+    if left:
+        figures["assumed"] = left
+    return replace(card, training=replace(card.training, figures=figures))
+
+
+def _states(assigned: Mapping[str, Any], entry: str) -> bool:
+    """Whether an entry, a table around it or a part of it is among those stated."""
+    return any(f"{path}.".startswith(f"{entry}.") or f"{entry}.".startswith(f"{path}.") for path in assigned)
 
 
 def _missing(card: PriorCard, assigned: Mapping[str, Any], entries: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from medldm.inference.networks import Autoencoder
 
+MEASURED = "measured on latents drawn from N(0, I), for want of images; on images the error is larger"
 _STATES, _STEP = 2, 0.1
 # Samples along each axis of the latent, by its dimensions: a slice or a cube that a processor decodes in seconds.
 _SIDE = {2: 16, 3: 8}

@@ -17,7 +17,7 @@ from medldm.inference.networks import Autoencoder
 from medldm.priors.card import Facts, Intensity, Latent, PriorCard, Range, Size, Training
 from medldm.priors.family import Networks
 from medldm.priors.folder import write_prior
-from medldm.priors.latent_figures import latent_figures
+from medldm.priors.latent_figures import MEASURED, latent_figures
 from medldm_slice_ldm.diffusers_config import KLConfig, UNet2DConfig, VQConfig
 from medldm_slice_ldm.diffusers_folder import DiffusersFolder, SavedModel, read_folder
 from medldm_slice_ldm.schedule import schedule_of
@@ -28,14 +28,8 @@ _AUTOENCODERS: Mapping[str, tuple[str, type, str]] = {
     "VQModel": ("diffusers-vq", VQConfig, "vq"),
 }
 _COLOURS = 3
-_UNSTATED = (
-    "A diffusers folder does not say what its images were: modality, quantity, intensity, spacing_mm, planes and "
-    "licence of this card are placeholders. State them before use."
-)
-_MEASURED = (
-    "latent.gain and latent.error were measured on latents drawn from N(0, I), for want of images; the error on images "
-    "is larger."
-)
+_UNSTATED = ("modality", "quantity", "intensity", "spacing_mm", "planes", "licence")
+_PLACEHOLDER = "a placeholder; a diffusers folder does not say what its images were"
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ def convert(source: Path, folder: Path, build: Build) -> PriorCard:
     """Turn a folder that diffusers saved into a prior folder.
 
     Weights keep their precision (half or single). diffusers' images lie in [-1, 1], so the card's intensity maps to it.
-    What the source does not say is a placeholder in the card; ``training.figures.notes`` lists it.
+    What the source does not say is listed in ``training.figures.assumed``, see :class:`PriorFamily`.
 
     Args:
         source: of a DDPM, DDIM or LDM pipeline, or of a bare ``UNet2DModel``; see :mod:`.diffusers_folder`.
@@ -68,20 +62,22 @@ def convert(source: Path, folder: Path, build: Build) -> PriorCard:
     saved = read_folder(source)
     unet: UNet2DConfig = _checked(UNet2DConfig, saved.unet)
     schedule = schedule_of(saved.scheduler, unet.time_embedding_type)
-    notes = [_UNSTATED, *schedule.notes]
+    assumed = dict.fromkeys(_UNSTATED, _PLACEHOLDER)
     taken = {"denoiser": _taken(saved.unet, "diffusers-unet2d", unet, "unet")}
     latent, downscale, image_channels = None, 1, unet.in_channels
     if saved.autoencoder is None:
         _with_weights(taken, build)
     else:
-        config, taken["autoencoder"] = _autoencoder(saved.autoencoder, notes)
+        config, taken["autoencoder"] = _autoencoder(saved.autoencoder, assumed)
         latent = _latent(config, unet, _with_weights(taken, build).autoencoder)
         downscale = 2 ** (len(config.block_out_channels) - 1)
         image_channels = 1 if config.in_channels == _COLOURS else config.in_channels
-    slab, complex_ = _channels_mean(image_channels, latent is not None, notes)
+    slab, complex_ = _channels_mean(image_channels, latent is not None, assumed)
     classes = {"class": tuple(map(str, range(unet.num_class_embeds)))} if unet.num_class_embeds else {}
     if classes:
-        notes.append("The network must be told its class: state 'class' under facts.fixed, or null_class.")
+        assumed["facts.fixed.class"] = (
+            "left open; unless 'networks.denoiser.null_class' is stated, a recipe must tell it"
+        )
     card = PriorCard(
         name=re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "imported",
         family="slice-diffusion",
@@ -102,7 +98,7 @@ def convert(source: Path, folder: Path, build: Build) -> PriorCard:
         networks={role: part.options for role, part in taken.items()},
         weights={},
         licence="not stated by the source",
-        training=Training(figures={"source": _described(saved), "notes": notes}),
+        training=Training(figures={"source": _described(saved), "notes": list(schedule.notes), "assumed": assumed}),
     )
     tensors = {role: part.tensors for role, part in taken.items()}
     return write_prior(folder, card, tensors, dtype=_precision(tensors))
@@ -115,15 +111,15 @@ def _checked(schema: type, model: SavedModel) -> Any:
     return build_options(schema, stated, where="config.json", subject=f"{model.cls} of {model.folder}")
 
 
-def _autoencoder(model: SavedModel, notes: list[str]) -> tuple[KLConfig | VQConfig, _Taken]:
+def _autoencoder(model: SavedModel, assumed: dict[str, str]) -> tuple[KLConfig | VQConfig, _Taken]:
     kind, schema, inside = _AUTOENCODERS[model.cls]
     config: KLConfig | VQConfig = _checked(schema, model)
     taken = _taken(model, kind, config, inside)
-    notes.append(_MEASURED)
+    assumed["latent.gain"] = assumed["latent.error"] = MEASURED
     if "scaling_factor" not in model.config:
-        notes.append(f"The autoencoder states no scaling_factor; diffusers takes {config.scaling_factor:g}.")
+        assumed["latent.scale"] = f"the autoencoder states no scaling_factor; diffusers takes {config.scaling_factor:g}"
     if config.in_channels == _COLOURS:
-        notes.append("The autoencoder is one of colours: a gray image goes into each, and their mean comes out.")
+        assumed["networks.autoencoder.gray"] = "three channels are colours: a gray image goes into each, their mean out"
         taken = replace(taken, options={**taken.options, "gray": True})
     return config, taken
 
@@ -165,17 +161,17 @@ def _latent(config: KLConfig | VQConfig, unet: UNet2DConfig, module: nn.Module |
     return Latent(config.scaling_factor, shift, gain, error)
 
 
-def _channels_mean(channels: int, latent: bool, notes: list[str]) -> tuple[int, Literal["phase-frozen", "channels"]]:
+def _channels_mean(
+    channels: int, latent: bool, assumed: dict[str, str]
+) -> tuple[int, Literal["phase-frozen", "channels"]]:
     """(slab, complex) of the card, by the number of channels of an image."""
     if channels == 2:
-        notes.append("Two channels are taken as real and imaginary part.")
+        assumed["complex"] = "two channels are taken as real and imaginary part"
         return 1, "channels"
     if channels % 2 == 0 or (latent and channels > 1):
         raise _channels(f"it takes images of {channels} channels")
     if channels > 1:
-        notes.append(
-            f"{channels} channels are taken as neighbouring slices; if they were colours, do not use this prior."
-        )
+        assumed["slab"] = f"{channels} channels are taken as neighbouring slices; do not use it if they were colours"
     return channels, "phase-frozen"
 
 

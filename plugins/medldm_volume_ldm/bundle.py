@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ from medldm.errors import ComponentMissing, InputRefused
 from medldm.inference.networks import Autoencoder
 from medldm.priors.card import DataSource, Intensity, Latent, PriorCard, Range, Size, Training
 from medldm.priors.family import Networks
-from medldm.priors.latent_figures import latent_figures
+from medldm.priors.latent_figures import MEASURED, latent_figures
 from medldm_volume_ldm.bundle_config import BundleConfig, read_bundle_config
 from medldm_volume_ldm.bundle_facts import facts_of
 from medldm_volume_ldm.bundle_parts import BundleParts, NetworkPart, parts_of
@@ -24,16 +24,9 @@ Build = Callable[[Mapping[str, Mapping[str, Any]]], Networks]
 State = dict[str, dict[str, Tensor]]
 _MM = re.compile(r"(\d+(?:\.\d+)?)\s*x\s*(\d+(?:\.\d+)?)\s*x\s*(\d+(?:\.\d+)?)\s*mm")
 
-_ASSUMED = (
-    "A bundle does not say which physical values became 0 and 1: 'intensity' has MAISI's window for CT, and the usual "
-    "percentile for MR.",
-    "A bundle does not say how its volumes lay: 'axes' of the networks is RAS, as MONAI loads and turns them.",
-    "A number that is not told is told as the middle of its range.",
-)
-_MEASURED = (
-    "'latent.gain' and 'latent.error' were measured on latents drawn from N(0, I), for want of images; the error on "
-    "scans is larger."
-)
+_INTENSITY = "MAISI's window for CT, the usual percentile for MR; a bundle does not say which values became 0 and 1"
+_AXES = "RAS, as MONAI loads and turns volumes; a bundle does not say how its own lay"
+_NOTES = ("A number that is not told is told as the middle of its range.",)
 
 
 def prior_of_bundle(folder: Path, build: Build) -> tuple[PriorCard, State]:
@@ -85,7 +78,7 @@ def prior_of_bundle(folder: Path, build: Build) -> tuple[PriorCard, State]:
         latent=latent,
         networks=options,
         weights={},
-        training=_training(bundle, latent),
+        training=_training(bundle, options),
         licence=_licence(bundle),
         intended_use=f"{bundle.metadata.get('intended_use', '')} Research use only. Not a medical device.".strip(),
         quality=dict(bundle.metadata.get("eval_metrics") or {}),
@@ -179,7 +172,7 @@ def _size(networks: Networks) -> Size:
     return Size(multiple=multiple, at_least=2 * multiple)
 
 
-def _training(bundle: BundleConfig, latent: Latent | None) -> Training:
+def _training(bundle: BundleConfig, roles: Collection[str]) -> Training:
     said = bundle.metadata
     references = "; ".join(str(reference) for reference in said.get("references") or ())
     source = DataSource(
@@ -187,10 +180,14 @@ def _training(bundle: BundleConfig, latent: Latent | None) -> Training:
         licence="not stated by the bundle",
         attribution=" ".join(part for part in (str(said.get("authors", "")), references) if part),
     )
+    assumed = {"intensity": _INTENSITY, **{f"networks.{role}.axes": _AXES for role in roles}}
+    if "autoencoder" in roles:
+        assumed |= dict.fromkeys(("latent.gain", "latent.error"), MEASURED)
     figures = {
         "bundle": bundle.folder.resolve().name,
         "version": str(said.get("version", "not stated")),
-        "notes": [*_ASSUMED, *((_MEASURED,) if latent else ())],
+        "notes": list(_NOTES),
+        "assumed": assumed,
     }
     return Training(data=(source,), figures=figures)
 

@@ -96,7 +96,9 @@ def test_a_pixel_pipeline(tmp_path: Path) -> None:
     assert card.intensity.to == (-1, 1)
     scale, offset = card.intensity.affine(200.0)
     assert (scale * 0 + offset, scale * 200 + offset) == (-1, 1)
-    assert any("placeholder" in note for note in card.training.figures["notes"])
+    unstated = {"modality", "quantity", "intensity", "spacing_mm", "planes", "licence"}
+    assert set(card.training.figures["assumed"]) == unstated
+    assert not card.training.figures["notes"]
 
 
 @pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
@@ -176,8 +178,9 @@ def test_a_scale_that_nobody_stated_is_told(tmp_path: Path) -> None:
     pipeline = diffusers.LDMPipeline(autoencoder(VQModel), network, DDIMScheduler())
     pipeline.save_pretrained(source, safe_serialization=True)
     edit(source / "vqvae" / "config.json", scaling_factor=...)
-    notes = FAMILY.convert(source, tmp_path / "prior").training.figures["notes"]
-    assert any("no scaling_factor" in note for note in notes)
+    assumed = FAMILY.convert(source, tmp_path / "prior").training.figures["assumed"]
+    assert "no scaling_factor" in assumed["latent.scale"]
+    assert {"latent.gain", "latent.error"} <= set(assumed)
 
 
 def test_the_prior_of_a_scan_with_odd_sizes(tmp_path: Path) -> None:
@@ -221,7 +224,7 @@ def test_what_channels_mean(channels: int, slab: int, complex_: str, tmp_path: P
     ddpm(tmp_path / "ddpm", unet(in_channels=channels, out_channels=channels))
     card = FAMILY.convert(tmp_path / "ddpm", tmp_path / "prior")
     assert (card.slab, card.complex) == (slab, complex_)
-    assert any("channels are taken as" in note for note in card.training.figures["notes"])
+    assert "channels are taken as" in card.training.figures["assumed"]["complex" if channels == 2 else "slab"]
 
 
 def test_half_precision_stays_half(tmp_path: Path) -> None:

@@ -88,6 +88,10 @@ def test_the_card_of_the_brain_bundle_says_what_the_bundle_says(brain_bundle, tm
     assert card.latent.scale == 1.0
     assert card.size.multiple == 4 * 2
     assert card.quality == {"fid": 0.0076}
+    assert set(card.training.figures["assumed"]) == {
+        *("intensity", "networks.denoiser.axes", "networks.autoencoder.axes"),
+        *("latent.gain", "latent.error"),
+    }
     # sqrt(1 / prod(1 - beta) - 1) of the scaled linear schedule, by hand at its ends.
     betas = torch.linspace(0.0015**0.5, 0.0205**0.5, 1000, dtype=torch.float64) ** 2
     bars = torch.cumprod(1 - betas, 0)
