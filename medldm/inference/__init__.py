@@ -17,6 +17,7 @@ from medldm.inference.correlated_noise import CorrelatedNoise, SliceStack
 from medldm.inference.coupled import Coupled, SliceCoupling
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.gaussian import Gaussian
+from medldm.inference.integrators import IntegratorName, advance, integrator
 from medldm.inference.latent_prior import LatentPrior
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
 from medldm.inference.measurement_noise import measurement_noise
@@ -53,6 +54,7 @@ __all__ = [
     "HasSubsets",
     "HasSurrogate",
     "HasUnits",
+    "IntegratorName",
     "LatentPrior",
     "Likelihood",
     "Noise",
@@ -74,6 +76,8 @@ __all__ = [
     "TransmissionPoisson",
     "Turned",
     "WeightedGaussian",
+    "advance",
+    "integrator",
     "measurement_noise",
     "run",
     "tiled",

@@ -35,7 +35,12 @@ class Step:
 
 @runtime_checkable
 class Solver(Protocol):
-    """One published algorithm: a frozen dataclass of the paper's hyper-parameters with one generator."""
+    """One published algorithm: a frozen dataclass of the paper's hyper-parameters with one generator.
+
+    Two class variables say what slice coherence may do with a solver that uses a prior: ``exact = True``, its samples
+    are those of the posterior and it is refused with any; ``proximal = False``, it takes no proximal step of the
+    likelihood, so a coupling of slices would have no effect.
+    """
 
     def solve(
         self,
