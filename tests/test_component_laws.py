@@ -254,7 +254,7 @@ class Renoising:
             clean = prior.decode(prior.denoise(z, sigma))
             if self.broken == "mix":
                 clean = clean + 0.05 * (clean - clean.mean(0, keepdim=True))
-            estimate = likelihood.prox(clean, 4.0, iterations=20)
+            estimate = clean if self.broken == "prox" else likelihood.prox(clean, 4.0, iterations=20)
             z = prior.encode(estimate)
             z = z + levels[k + 1] * noise.like(z, "renoise", step=k)
             yield Step(k, 4, levels[k], z, estimate, {"z": z, "index": torch.tensor(k)})
@@ -296,6 +296,7 @@ class TestRenoising(contracts.SolverContract):
     ("law", "broken"),
     [
         (solver_laws.law_keeps_no_graph, "graph"),
+        (solver_laws.law_proximal_as_declared, "prox"),
         (solver_laws.law_samples_do_not_mix, "mix"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from medldm.inference import Noise, Step
+from medldm.inference import Likelihood, Noise, Step
 from medldm.testing.examples import SolverExample
 from medldm.testing.law import NotApplicable, require, require_close
 
@@ -116,6 +118,32 @@ def law_samples_do_not_mix(example: SolverExample) -> None:
     require_close(together[: len(alone)], alone, REPEATED, "a second sample changes the first")
 
 
+def law_proximal_as_declared(example: SolverExample) -> None:
+    """With a prior: takes the likelihood's proximal step, where slices are coupled, or says ``proximal = False``."""
+    if example.prior is None:
+        raise NotApplicable("the solver uses no prior, and slice coherence takes no part in it")
+    likelihood, calls = _counting(example.likelihood)
+    list(example.solver.solve(likelihood, example.prior, example.start, NOISE))
+    declared = bool(getattr(type(example.solver), "proximal", True))
+    sentence = "takes no proximal step: say 'proximal: ClassVar[bool] = False'" if declared else "does take one"
+    require(bool(calls) == declared, f"the solver's class says proximal = {declared}, and it {sentence}")
+
+
+def _counting(likelihood: Likelihood) -> tuple[Likelihood, list[float]]:
+    """The same likelihood, of the same kind, and the weights of the proximal steps that it will be asked for."""
+    kind: Any = type(likelihood)
+    weights: list[float] = []
+
+    def prox(self: Any, v: Tensor, weight: float, *terms: Any, **options: Any) -> Tensor:
+        weights.append(weight)
+        result: Tensor = kind.prox(self, v, weight, *terms, **options)
+        return result
+
+    same = copy.copy(likelihood)
+    object.__setattr__(same, "__class__", type(kind.__name__, (kind,), {"prox": prox}))
+    return same, weights
+
+
 SOLVER_LAWS: tuple[SolverLaw, ...] = (
     law_does_more_than_the_start,
     law_recovers_the_truth,
@@ -123,6 +151,7 @@ SOLVER_LAWS: tuple[SolverLaw, ...] = (
     law_estimates_fit,
     law_state_is_tensors,
     law_keeps_no_graph,
+    law_proximal_as_declared,
     law_resumes,
     law_reproducible,
     law_inputs_unchanged,
