@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medldm.inference.parametrization import Parametrization, edm
+from medldm.operators import Space
 
 
 def gaussian_mean(x: Tensor, sigma: float | Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
@@ -56,6 +57,55 @@ class GaussianNetwork(nn.Module):
         level = sigma.to(x).reshape(scale.shape)
         predicted: Tensor = (gaussian_mean(noisy, level, self.mean.to(x), self.std.to(x)) - skip * noisy) / out
         return predicted
+
+
+class GaussianPrior:
+    """A :class:`medldm.inference.BoundPrior` of images whose elements are ``N(mean, std^2)`` on their own.
+
+    A complex space has complex means, and ``std`` per real component. Differentiable in the state.
+
+    Args:
+        space: of the image, real or complex.
+        mean: number, or tensor that broadcasts against ``space``.
+        std: likewise, real and positive.
+        sigma_min: smallest noise level of use.
+        sigma_max: largest.
+    """
+
+    latent = False
+    gain = 1.0
+    error = 0.0
+    decode_gradient = True
+
+    def __init__(
+        self,
+        space: Space,
+        mean: complex | Tensor = 0.3,
+        std: float | Tensor = 0.5,
+        *,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+    ) -> None:
+        self.space = self.image = space
+        self.mean = torch.as_tensor(mean)
+        self.std = torch.as_tensor(std)
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """See :class:`medldm.inference.DiffusionPrior`."""
+        self.space.check(x, "denoise")
+        real = x.real.dtype
+        level = sigma.to(real).reshape(-1, *(1,) * (x.ndim - 1))
+        return gaussian_mean(x, level, self.mean.to(x), self.std.to(device=x.device, dtype=real))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``x``."""
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        """``z``."""
+        return z
 
 
 class OrthonormalAutoencoder(nn.Module):

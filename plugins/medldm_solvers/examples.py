@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,13 +11,17 @@ from torch import Tensor
 from medldm.inference import Gaussian
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 from medldm.testing import SolverExample
+from medldm.testing.closed_form import GaussianPrior
+from medldm.testing.solver_laws import NOISE
 from medldm_solvers.cg_sense import CGSense
 from medldm_solvers.cgls import CGLS
 from medldm_solvers.fbp import FilteredBackProjection
 from medldm_solvers.l1_wavelet import L1Wavelet
+from medldm_solvers.noise_range import descent
 from medldm_solvers.sart import SART
 from medldm_solvers.tv import TotalVariation
 from medldm_solvers.wavelet import WaveletTransform
+from medldm_solvers.zdds import ZDDS
 
 
 class Rays(LinearOperator):
@@ -143,3 +148,33 @@ def tv() -> SolverExample:
     truth = y + lam * std**2 / 4 * torch.where(y > 1, -1.0, 1.0)
     likelihood = Gaussian(Identity(space), y[0], std)
     return SolverExample(TotalVariation(lam=lam, iterations=200), likelihood, torch.ones_like(y), truth, 1e-3)
+
+
+def zdds() -> SolverExample:
+    """Voxels measured by a complex diagonal ``d`` under a Gaussian prior: each step is affine, voxel by voxel.
+
+    With ``W = |d|^2 / std^2``, ``c = s^2 / (s^2 + sigma^2)`` and ``K = W / (W + lam / sigma^2)``, where ``s`` is the
+    prior's standard deviation and ``q = y / d``, the state's distance ``x`` from the prior's mean ``m`` goes to
+    ``(1 - K) c x + K (q - m) + sigma' (sqrt(1 - zeta) (1 - c) x / sigma + sqrt(zeta) n)``.
+    """
+    solver = ZDDS(steps=8, zeta=0.3, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+    likelihood, prior, q = _measured_voxels()
+    data, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
+    x = start - prior.mean + levels[0] * NOISE.like(start, "start", step=0)
+    for k, (sigma, after) in enumerate(pairwise(levels)):
+        c, K = 0.5**2 / (0.5**2 + sigma**2), data / (data + solver.lam / sigma**2)
+        fresh = solver.zeta**0.5 * NOISE.like(start, "renoise", step=k)
+        x = (1 - K) * c * x + K * (q - prior.mean) + after * ((1 - solver.zeta) ** 0.5 * (1 - c) * x / sigma + fresh)
+    truth = (prior.mean + x).to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 1e-3, prior)
+
+
+def _measured_voxels() -> tuple[Gaussian, GaussianPrior, Tensor]:
+    """Likelihood with ``std = 0.2``, prior with ``s = 0.5`` per real component, and what the measurement alone says."""
+    space = Space(("z", "y", "x"), (2, 3, 5), torch.complex64)
+    i = torch.arange(30, dtype=torch.float64).reshape(2, 3, 5)
+    d = torch.polar(1 + 0.6 * torch.cos(i), 0.3 * i)
+    q = torch.polar(positive_image((2, 3, 5), torch.float64)[0], 0.7 * i)
+    likelihood = Gaussian(Diagonal(space, d.to(torch.complex64)), (d * q).to(torch.complex64), 0.2)
+    return likelihood, GaussianPrior(space, torch.tensor(0.3 - 0.4j), 0.5), q

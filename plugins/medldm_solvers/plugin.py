@@ -1,4 +1,4 @@
-"""Registers the classical solvers."""
+"""Registers the solvers, classical ones and those with a diffusion prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_solvers(register: Register) -> None:
-    """Offer six classical reconstructions, one published method each."""
+    """Offer reconstructions, one published method each."""
     register(
         "fbp",
         "medldm_solvers.fbp:FilteredBackProjection",
@@ -51,4 +51,11 @@ def register_solvers(register: Register) -> None:
         "medldm_solvers.tv:TotalVariation",
         example="medldm_solvers.examples:tv",
         summary="Isotropic total variation, 2-D or 3-D, by preconditioned Chambolle-Pock (Pock and Chambolle 2011)",
+    )
+    register(
+        "zdds",
+        "medldm_solvers.zdds:ZDDS",
+        example="medldm_solvers.examples:zdds",
+        summary="Denoise, data step by conjugate gradients, noise of the next level (Chung, Lee and Ye 2024)",
+        needs=("prior",),
     )

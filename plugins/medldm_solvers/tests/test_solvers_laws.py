@@ -9,7 +9,11 @@ from medldm.testing.law import NotApplicable
 from medldm.testing.solver_laws import SOLVER_LAWS, SolverLaw
 from medldm_solvers import examples
 
-EXAMPLES = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, examples.l1_wavelet, examples.tv]
+CLASSICAL = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, examples.l1_wavelet, examples.tv]
+EXAMPLES = [
+    *CLASSICAL,
+    examples.zdds,
+]
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda make: make.__name__)

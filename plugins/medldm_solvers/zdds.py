@@ -1,0 +1,81 @@
+"""The default: denoise, proximal step, noise of the next level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
+from medldm_solvers.image_prior import image_prior
+from medldm_solvers.noise_range import descent
+
+
+@dataclass(frozen=True)
+class ZDDS:
+    """Decomposed diffusion sampling with a data step that knows the noise, begun at the classical image.
+
+    The loop of Chung, Lee and Ye (ICLR 2024): denoise, conjugate gradients for the data, DDIM towards the next level
+    with the direction of the denoiser. The weight of the data step is that of Zhu et al. (CVPR Workshops 2023),
+    ``lam / sigma^2`` against a likelihood that carries the noise. It begins at the start image with noise of
+    ``sigma_max`` on it (Chung et al. 2022, come closer, diffuse faster).
+
+    The direction points away from the prior's image, not from the corrected one, so every step takes the full
+    correction of the data: more steps lean more on the data, and in the limit of many all that is measured is fitted by
+    least squares. ``lam`` therefore belongs to a number of steps.
+
+    Attributes:
+        steps: denoisings.
+        lam: weight of the prior's image in the data step; 1 takes the noise level for its error.
+        zeta: share of the variance of each level that is drawn anew; 0 is deterministic after the start.
+        sigma_max: first noise level, in the prior's unit; None begins at pure noise, the prior's largest.
+        sigma_min: last one; None takes the prior's smallest, at least 0.002.
+        rho: of the levels; larger spends more steps at little noise.
+        cg_iterations: of conjugate gradients in a data step, at most.
+    """
+
+    images_held: ClassVar[int] = 9
+    measurements_held: ClassVar[int] = 3
+
+    steps: Annotated[int, Field(ge=1)] = 50
+    lam: Annotated[float, Field(gt=0)] = 1.0
+    zeta: Annotated[float, Field(ge=0, le=1)] = 0.7
+    sigma_max: Annotated[float, Field(gt=0)] | None = 1.0
+    sigma_min: Annotated[float, Field(gt=0)] | None = None
+    rho: Annotated[float, Field(gt=0)] = 7.0
+    cg_iterations: Annotated[int, Field(ge=1)] = 6
+
+    @torch.no_grad()
+    def solve(
+        self,
+        likelihood: Likelihood,
+        prior: DiffusionPrior | None,
+        start: Tensor,
+        noise: Noise,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Step]:
+        """Yield a step per noise level; the state is the noisy image ``x``, the estimate the corrected image ``u``."""
+        prior = image_prior(prior, "zdds")
+        levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
+        if state:
+            x, first = state["x"], int(state["index"]) + 1
+        else:
+            x, first = start + levels[0] * noise.like(start, "start", step=0), 0
+        for k in range(first, self.steps):
+            sigma, after = levels[k], levels[k + 1]
+            # Tweedie's estimate of the image (DDS; DiffPIR algorithm 1, line 3)
+            v = prior.denoise(x, x.real.new_full((len(x),), sigma))
+            # the data by conjugate gradients from there (DDS), rho_t of DiffPIR, algorithm 1, lines 1 and 4
+            u = likelihood.prox(v, self.lam / sigma**2, start=v, iterations=self.cg_iterations)
+            # DDIM with the direction of the denoiser (DDS), whose eta^2 is zeta
+            e = (x - v) / sigma
+            x = u
+            if after > 0:
+                fresh = noise.like(x, "renoise", step=k)
+                x = u + after * (math.sqrt(1 - self.zeta) * e + math.sqrt(self.zeta) * fresh)
+            yield Step(k, self.steps, sigma, x, u, {"x": x, "index": torch.tensor(k)})
