@@ -226,6 +226,10 @@ def test_record_and_history_state_it(host: Host, priors: Path, tmp_path: Path) -
     assert stated["spacing_mm"] == 3
     assert stated["noise"] == {"kernel": "squared-exponential", "length_mm": 9}
     assert stated["coupling"]["kind"] == "quadratic"
+    curve = result.record["curves"]["dz_ratio"]
+    assert len(curve) == 2
+    # The truth's slices differ by the same everywhere, so that the whole is the mean.
+    assert sum(curve) / 2 == pytest.approx(result.record["metrics"]["reconstruction"]["dz_ratio"], abs=0.05)
     assert [event.name for event in result.image.history.events].count("coherence") == 1
 
 

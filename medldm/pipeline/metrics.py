@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 from medldm.data import Volume
 from medldm.errors import InputRefused
 from medldm.host import Host
+
+
+@runtime_checkable
+class HasCurves(Protocol):
+    """A metric that also has a value for each slice, or for each pair of neighbours."""
+
+    def curves(self, estimate: Volume, truth: Volume) -> Mapping[str, Sequence[float]]:
+        """Along the tensor's slice axis; NaN where there is none."""
+        ...
 
 
 def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, float]:
@@ -33,3 +42,16 @@ def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, flo
         metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))
         values.update({name: float(value) for name, value in metric(estimate, truth).items()})
     return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def compare_slices(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, list[float | None]]:
+    """The curves of every registered metric that has any, as plain JSON: None where a slice has no value."""
+    if truth is None:
+        return {}
+    found: dict[str, list[float | None]] = {}
+    for entry in host.entries("metrics"):
+        metric = host.build("metrics", entry.name, {})
+        if isinstance(metric, HasCurves):
+            for name, curve in metric.curves(estimate, truth).items():
+                found[name] = [round(value, 4) if math.isfinite(value) else None for value in map(float, curve)]
+    return found

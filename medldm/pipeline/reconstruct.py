@@ -16,7 +16,7 @@ from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.events import Listener, Teller
 from medldm.pipeline.memory import check_memory
-from medldm.pipeline.metrics import compare
+from medldm.pipeline.metrics import compare, compare_slices
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
 from medldm.pipeline.problem import problem_of
@@ -156,6 +156,7 @@ def reconstruct(
             "baseline": compare(host, baseline, reference),
             "reconstruction": compare(host, image, reference),
         }
+        curves = compare_slices(host, image, reference)
         chi = [float(value) for value in problem.likelihood.chi(last.estimate)]
     gates = chosen.outputs.get("gates", {})
     record = run_record(
@@ -168,6 +169,7 @@ def reconstruct(
         host=host,
         timer=timer,
         metrics=metrics,
+        curves=curves,
         chi=chi,
         failed=failed_gates(chi, gates),
         device=where,

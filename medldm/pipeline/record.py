@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,6 +72,7 @@ def run_record(
     host: Host,
     timer: Timer,
     metrics: Mapping[str, Mapping[str, float]],
+    curves: Mapping[str, Sequence[float | None]],
     chi: list[float],
     failed: list[str],
     device: torch.device,
@@ -88,6 +89,7 @@ def run_record(
         host: for the plugins' versions.
         timer: seconds per stage so far.
         metrics: per image (``baseline``, ``reconstruction``), empty without a truth.
+        curves: of the reconstruction's metrics along its slices; empty without a truth.
         chi: squared weighted residual per degree of freedom, one per sample.
         failed: sentences of the gates that failed.
         device: that computed.
@@ -106,6 +108,7 @@ def run_record(
         **({"prior": dict(prior)} if prior else {}),
         "image": image.as_record(),
         "metrics": {name: dict(values) for name, values in metrics.items() if values},
+        **({"curves": {name: list(values) for name, values in curves.items()}} if curves else {}),
         "chi": chi,
         "gates_failed": failed,
         "device": str(device),

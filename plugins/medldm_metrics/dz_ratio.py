@@ -50,3 +50,7 @@ class DzRatio:
         shown, true = slice_differences(estimate, truth)
         total = float(true.sum())
         return {"dz_ratio": float(shown.sum()) / total} if total > 0 else {}
+
+    def curves(self, estimate: Volume, truth: Volume) -> dict[str, list[float]]:
+        """``dz_ratio`` of each pair of neighbouring slices, see :func:`dz_curve`."""
+        return {"dz_ratio": dz_curve(estimate, truth).tolist()}

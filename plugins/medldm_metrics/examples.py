@@ -12,6 +12,7 @@ from medldm_metrics.dz_ratio import DzRatio
 from medldm_metrics.nrmse import Nrmse
 from medldm_metrics.psnr import Psnr
 from medldm_metrics.ssim import Ssim
+from medldm_metrics.z_noise import ZNoise
 
 
 def magnitude() -> Volume:
@@ -53,3 +54,8 @@ def nrmse() -> MetricExample:
 def dz_ratio() -> MetricExample:
     """On a CT."""
     return MetricExample(DzRatio(), hounsfield(), {"dz_ratio": 1.0})
+
+
+def z_noise() -> MetricExample:
+    """On a CT."""
+    return MetricExample(ZNoise(), hounsfield(), {"z_noise": 0.0})

@@ -37,3 +37,9 @@ def register_metrics(register: Register) -> None:
         example="medldm_metrics.examples:dz_ratio",
         summary="Mean difference between neighbouring slices over that of the truth; 1 is right",
     )
+    register(
+        "z-noise",
+        "medldm_metrics.z_noise:ZNoise",
+        example="medldm_metrics.examples:z_noise",
+        summary="Fine part of the error from slice to slice, and over that within slices; above 1 slices flicker",
+    )
