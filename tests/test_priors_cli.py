@@ -295,10 +295,17 @@ def test_import_lists_all_that_is_missing_at_once(ddpm: Path, tmp_path: Path) ->
 def test_import_refuses_and_leaves_nothing(
     ddpm: Path, tmp_path: Path, changes: list[str], code: int, named: str
 ) -> None:
-    found, _, error = run("import", ddpm, "-o", tmp_path / "mine", *changes)
+    found, _, error = run("import", ddpm, "-o", tmp_path / "new" / "place" / "mine", *changes)
     assert found == code
     assert named in error
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [], "nor are the parents left that were made for it"
+
+
+def test_a_refused_import_leaves_what_was_there(ddpm: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert run("import", ddpm, "-o", tmp_path / "mine" / "new" / "prior")[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_import_says_why_no_family_takes_it(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_when_the_new_folder_cannot_take_its_place_the_old_one_comes_back(
     rename = Path.rename
 
     def refuses_new(path: Path, target: Path) -> Path:
-        if ".part-" in path.name:
+        if ".part-" in path.parent.name:
             raise OSError(5, "Input/output error")
         return rename(path, target)
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +15,10 @@ from torch import Tensor
 from medldm.errors import ComponentMissing, MedldmError, Problem, UsageError
 from medldm.host.registry import sentence
 from medldm.priors.card import PriorCard, Weights
-from medldm.priors.card_file import FILE, read_card, require_denoiser, write_card
+from medldm.priors.card_file import read_card, require_denoiser, write_card
 from medldm.priors.family import Networks
 from medldm.priors.weight_file import Examined, examine, locate, sha256
+from medldm.priors.whole_folder import whole_folder, writing
 
 if TYPE_CHECKING:
     from medldm.priors.model import PriorModel
@@ -69,10 +66,11 @@ def write_prior(
         if role not in weights:
             weights[role] = _of_a_sibling(folder, card, role)
     complete = replace(card, weights=weights)
-    with _written_aside(folder, overwrite) as aside:
+    with whole_folder(folder, overwrite=overwrite) as part, writing(folder):
+        part.mkdir()
         for role, file in files.items():
-            (aside / weights[role].file).write_bytes(file)
-        write_card(aside, complete)
+            (part / weights[role].file).write_bytes(file)
+        write_card(part, complete)
     return read_card(folder)
 
 
@@ -202,38 +200,3 @@ def _of_a_sibling(folder: Path, card: PriorCard, role: str) -> Weights:
             fix="Give its state dict, or name ../FOLDER/FILE.safetensors in the card.",
         )
     return replace(weights, sha256=sha256(locate(folder, weights.file)))
-
-
-@contextmanager
-def _written_aside(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A new folder beside, which takes the place of ``folder`` when nothing was raised."""
-    if folder.exists() and not (overwrite and folder.is_dir() and (folder / FILE).is_file()):
-        raise UsageError(
-            "E-PRI-18",
-            f"{folder} exists.",
-            why="A prior is never overwritten in silence, and nothing else is overwritten at all.",
-            fix="Choose another folder.",
-        )
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    aside, old = (folder.with_name(f".{folder.name}.{word}-{token}") for word in ("part", "old"))
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        replaced = folder.exists()
-        if replaced:
-            folder.rename(old)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if replaced:
-                old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UsageError(
-            "E-PRI-19",
-            f"The prior folder {folder} cannot be written: {error.strerror}.",
-            fix="Choose a folder that you may write to, on a disk with space.",
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

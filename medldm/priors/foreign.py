@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from medldm.priors.card import PriorCard
 from medldm.priors.card_file import card_of, entries_of, read_card, write_card
 from medldm.priors.family import PriorFamily
 from medldm.priors.folder import verify
+from medldm.priors.whole_folder import whole_folder, writing
 
 # Entries that a converter cannot read off networks, with how one may look on the command line.
 _UNKNOWN = {
@@ -53,26 +51,16 @@ def import_prior(
         UsageError: ``E-PRI-41`` the source does not tell for which scans it is, and the changes do not either, all of
             them listed; ``E-PRI-43`` a change is not ``entry=value``; ``E-PRI-18``, ``E-PRI-19``.
     """
-    folder = folder.absolute()
     assigned = _assignments(changes)
-    if folder.exists():
-        raise UsageError(
-            "E-PRI-18",
-            f"{folder} exists.",
-            why="A prior is never overwritten in silence.",
-            fix="Choose another folder.",
-        )
-    with _aside(folder) as part:
+    with whole_folder(folder) as part:
         card, taker = _converted(source, part, host, family)
         card = _completed(card, assigned, part)
-        with _writing(folder):
+        with writing(folder):
             write_card(part, card)
         problems = verify(part, taker.build)
         if problems:
             first = problems[0]
             raise ComponentMissing(first.code, first.sentence, fix=first.remedy)
-        with _writing(folder):
-            part.rename(folder)
     return read_card(folder)
 
 
@@ -178,27 +166,3 @@ def _assignments(changes: Sequence[str]) -> dict[str, Any]:
             )
         assigned[".".join(keys)] = parse_scalar(text)
     return assigned
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A path of the same last name in a hidden folder beside, removed in the end; converters name cards by it."""
-    room = folder.with_name(f".{folder.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with _writing(folder):
-            room.mkdir(parents=True)
-        yield room / folder.name
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            "E-PRI-19",
-            f"The prior folder {folder} cannot be written: {error.strerror}.",
-            fix="Choose a folder that you may write to, on a disk with space.",
-        ) from error
