@@ -160,3 +160,26 @@ def test_the_memory_is_a_tensor_from_which_a_run_goes_on(name: IntegratorName) -
         target, memory = extrapolate(levels, k, saved[0], gaussian_mean(saved[0], levels[k], MEAN, STD), saved[1])
         x = advance(saved[0], target, levels[k], levels[k + 1])
     assert torch.equal(x, whole)
+
+
+@pytest.mark.parametrize("name", ["dpm++2m", "gradient-estimation"])
+def test_new_noise_is_not_extrapolated(name: IntegratorName) -> None:
+    """With all noise new it is DDIM; in between the state keeps the law of a diffusion, whose noise has its level."""
+    n = torch.zeros(1, 1, 60, 70, dtype=torch.float64)
+    levels, noise = noise_levels(40, 0.02, 40.0).tolist(), Noise(5)
+
+    def sampled(extrapolate: Integrator, zeta: float) -> Tensor:
+        x, memory = MEAN + levels[0] * noise.like(n, "start", step=0), extrapolate.nothing(n)
+        for k in range(40):
+            clean = gaussian_mean(x, levels[k], MEAN, STD)
+            target, memory = extrapolate(levels, k, x, clean, memory)
+            x = advance(x, target, levels[k], levels[k + 1], zeta, noise.like(n, "renoise", step=k))
+        return x
+
+    assert torch.equal(sampled(integrator(name, 1.0), 1.0), sampled(DDIM(), 1.0))
+    for zeta in (0.0, 0.3, 0.7):
+        assert float(sampled(integrator(name, zeta), zeta).std()) == pytest.approx(
+            float(sampled(DDIM(), zeta).std()), rel=0.15
+        )
+    if name == "gradient-estimation":
+        assert float(sampled(integrator(name), 1.0).std()) > 10, "unscaled it runs away"

@@ -4,7 +4,7 @@ Without new noise the state follows the probability flow ``dx/dsigma = (x - D(x,
 equation 1). Each integrator here replaces the denoised image ``D`` by one that remembers the step before, and
 :func:`advance` then goes along the straight line through it, so that any loop takes any of them::
 
-    extrapolate = integrator(self.integrator)
+    extrapolate = integrator(self.integrator, self.zeta)
     memory = state["memory"] if state else extrapolate.nothing(x)
     ...
     v = prior.denoise(x, sigma)
@@ -12,8 +12,10 @@ equation 1). Each integrator here replaces the denoised image ``D`` by one that 
     x = advance(x, target, levels[k], levels[k + 1], self.zeta, fresh, shift=u - v)
     yield Step(..., {"x": x, "memory": memory, "index": torch.tensor(k)})
 
-An extrapolation assumes that the last step lies on the same trajectory. New noise (``zeta`` above zero) and corrections
-by the data leave it, and with much of either nothing is gained over ``ddim``.
+An extrapolation assumes that the last step lies on the same trajectory. New noise leaves it: extrapolating the
+direction over it multiplies the noise from step to step. So what is extrapolated is scaled by ``1 - zeta``, the share
+that is kept, and with all noise new every integrator is ``ddim``. Corrections by the data leave the trajectory too, and
+where they are strong nothing is gained over ``ddim``.
 """
 
 from __future__ import annotations
@@ -74,7 +76,12 @@ class DPMpp2M(_Forgetful):
     """DPM-Solver++ (2M), order 2 (Lu et al. 2022, algorithm 2), in ``lambda = -log sigma``.
 
     The last step, to zero, is of first order, as its logarithm is not finite.
+
+    Attributes:
+        kept: share of the extrapolation; 1 is the paper's.
     """
+
+    kept: float = 1.0
 
     def __call__(
         self, levels: Sequence[float], k: int, x: Tensor, clean: Tensor, memory: Tensor
@@ -84,7 +91,7 @@ class DPMpp2M(_Forgetful):
             return clean, clean
         # h_i = lambda_i - lambda_i-1, r_i = h_i-1 / h_i, D_i = (1 + 1 / (2 r_i)) x_i-1 - 1 / (2 r_i) x_i-2
         r = math.log(levels[k - 1] / levels[k]) / math.log(levels[k] / levels[k + 1])
-        return clean + (clean - memory) / (2 * r), clean
+        return clean + self.kept / (2 * r) * (clean - memory), clean
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,11 @@ class GradientEstimation(_Forgetful):
 
     Attributes:
         gamma: of the new gradient; 2 is the paper's choice.
+        kept: share of the extrapolation; 1 is the paper's.
     """
 
     gamma: float = 2.0
+    kept: float = 1.0
 
     def __call__(
         self, levels: Sequence[float], k: int, x: Tensor, clean: Tensor, memory: Tensor
@@ -108,15 +117,20 @@ class GradientEstimation(_Forgetful):
         # At the last step the direction no longer matters: the denoised image is where it ends.
         if memory.numel() == 0 or levels[k + 1] <= 0:
             return clean, gradient
-        return clean - (self.gamma - 1) * levels[k] * (gradient - memory), gradient
+        return clean - self.kept * (self.gamma - 1) * levels[k] * (gradient - memory), gradient
 
 
-def integrator(name: IntegratorName) -> Integrator:
-    """The integrator of that name."""
+def integrator(name: IntegratorName, zeta: float = 0.0) -> Integrator:
+    """The integrator of that name.
+
+    Args:
+        name: of the method.
+        zeta: share of the noise that the loop draws anew, see :func:`advance`.
+    """
     made: dict[IntegratorName, Integrator] = {
         "ddim": DDIM(),
-        "dpm++2m": DPMpp2M(),
-        "gradient-estimation": GradientEstimation(),
+        "dpm++2m": DPMpp2M(kept=1 - zeta),
+        "gradient-estimation": GradientEstimation(kept=1 - zeta),
     }
     return made[name]
 
