@@ -167,9 +167,9 @@ def samples(host: Host, arguments: argparse.Namespace) -> None:
     for modality, name in (PIXEL if arguments.kind == "pixel" else LATENT).items():
         model = model_of(host, name, arguments.prior)
         real = read_scans(host, arguments.data, {modality: TRAINED[modality]}, "train", 24)
-        public = read_scans(host, arguments.data, {modality: PUBLIC[modality]}, "public", 2)
+        public = read_scans(host, arguments.data, {modality: PUBLIC[modality]}, "public", 5)
         drawn = unconditional_samples(model, count=8, size=arguments.size)
-        report = memorisation(drawn, [scan.slices for scan in real], [scan.slices for scan in public])
+        report = memorisation(drawn, [scan.slices for scan in real], [scan.slices[1:4] for scan in public])
         print(
             f"{name}: distance of samples to the nearest training slice {report.samples:.3f}, of public slices "
             f"{report.public:.3f}, of training slices to the nearest of another subject {report.trained:.3f}"

@@ -73,7 +73,7 @@ def _feature(image: Tensor) -> Tensor:
 
 def write_memorisation(path: Path, drawn: Tensor, report: Memorisation, public: Sequence[Scan]) -> None:
     """Samples, the training slice nearest to each, and real slices of public subjects."""
-    real = [one for scan in public for one in scan.slices][: len(drawn)]
+    real = [scan.slices[len(scan.slices) // 2] for scan in public][: len(drawn)]
     _grid(path, {"samples": list(drawn), "nearest in training": report.nearest, "public, real": real})
 
 
