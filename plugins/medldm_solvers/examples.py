@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -15,9 +15,12 @@ from medldm.testing.closed_form import GaussianPrior
 from medldm.testing.solver_laws import NOISE
 from medldm_solvers.cg_sense import CGSense
 from medldm_solvers.cgls import CGLS
+from medldm_solvers.dds import DDS
+from medldm_solvers.diffpir import DiffPIR
 from medldm_solvers.fbp import FilteredBackProjection
 from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.noise_range import descent
+from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.sart import SART
 from medldm_solvers.tv import TotalVariation
 from medldm_solvers.wavelet import WaveletTransform
@@ -151,23 +154,68 @@ def tv() -> SolverExample:
 
 
 def zdds() -> SolverExample:
-    """Voxels measured by a complex diagonal ``d`` under a Gaussian prior: each step is affine, voxel by voxel.
+    """Voxels measured by a complex diagonal under a Gaussian prior: each step is affine, see :func:`_through_levels`.
 
-    With ``W = |d|^2 / std^2``, ``c = s^2 / (s^2 + sigma^2)`` and ``K = W / (W + lam / sigma^2)``, where ``s`` is the
-    prior's standard deviation and ``q = y / d``, the state's distance ``x`` from the prior's mean ``m`` goes to
-    ``(1 - K) c x + K (q - m) + sigma' (sqrt(1 - zeta) (1 - c) x / sigma + sqrt(zeta) n)``.
+    The image corrected by the data is ``u = (1 - K) v + K q`` with ``K = W / (W + lam / sigma^2)``, and the noise is
+    that of ``v``.
     """
     solver = ZDDS(steps=8, zeta=0.3, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+
+    def step(sigma: float, x: Tensor, v: Tensor, q: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+        K = W / (W + solver.lam / sigma**2)
+        return (1 - K) * v + K * q, (1 - solver.zeta) ** 0.5 * (x - v) / sigma
+
+    return _through_levels(solver, solver.zeta, step)
+
+
+def diffpir() -> SolverExample:
+    """The same as :func:`zdds`, but the noise is that of ``u``."""
+    solver = DiffPIR(steps=8, zeta=0.3, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+
+    def step(sigma: float, x: Tensor, v: Tensor, q: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+        K = W / (W + solver.lam / sigma**2)
+        u = (1 - K) * v + K * q
+        return u, (1 - solver.zeta) ** 0.5 * (x - u) / sigma
+
+    return _through_levels(solver, solver.zeta, step)
+
+
+def dds() -> SolverExample:
+    """The same as :func:`zdds`, but ``K = g / (g + 1)`` with ``g = gamma |d|^2 / max |d|^2`` at every level."""
+    solver = DDS(steps=8, eta=0.5, gamma=4.0, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+
+    def step(sigma: float, x: Tensor, v: Tensor, q: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+        assert solver.gamma is not None
+        g = solver.gamma * W / (W.max() * MARGIN**2)
+        return (v + g * q) / (1 + g), (1 - solver.eta**2) ** 0.5 * (x - v) / sigma
+
+    return _through_levels(solver, solver.eta**2, step, tolerance=2e-3)
+
+
+_AffineStep = Callable[[float, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def _through_levels(
+    solver: ZDDS | DiffPIR | DDS, zeta: float, step: _AffineStep, tolerance: float = 1e-3
+) -> SolverExample:
+    """``x' = u + sigma' (e + sqrt(zeta) n)`` from the start to the last level, voxel by voxel.
+
+    Args:
+        solver: on the problem of :func:`_measured_voxels`.
+        zeta: share of new noise.
+        step: ``(u, e)`` of the level, the state ``x``, its denoised image ``v = m + s^2 / (s^2 + sigma^2) (x - m)``,
+            what the measurement alone says ``q = y / d``, and its weight ``W = |d|^2 / std^2``.
+        tolerance: of the example; the power method finds a norm to a fraction of a per cent.
+    """
     likelihood, prior, q = _measured_voxels()
-    data, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
     levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
-    x = start - prior.mean + levels[0] * NOISE.like(start, "start", step=0)
+    x = start + levels[0] * NOISE.like(start, "start", step=0)
     for k, (sigma, after) in enumerate(pairwise(levels)):
-        c, K = 0.5**2 / (0.5**2 + sigma**2), data / (data + solver.lam / sigma**2)
-        fresh = solver.zeta**0.5 * NOISE.like(start, "renoise", step=k)
-        x = (1 - K) * c * x + K * (q - prior.mean) + after * ((1 - solver.zeta) ** 0.5 * (1 - c) * x / sigma + fresh)
-    truth = (prior.mean + x).to(torch.complex64)
-    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 1e-3, prior)
+        u, e = step(sigma, x, prior.mean + 0.5**2 / (0.5**2 + sigma**2) * (x - prior.mean), q, W)
+        x = u + after * (e + zeta**0.5 * NOISE.like(start, "renoise", step=k))
+    truth = x.to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, tolerance, prior)
 
 
 def _measured_voxels() -> tuple[Gaussian, GaussianPrior, Tensor]:

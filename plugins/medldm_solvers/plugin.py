@@ -59,3 +59,17 @@ def register_solvers(register: Register) -> None:
         summary="Denoise, data step by conjugate gradients, noise of the next level (Chung, Lee and Ye 2024)",
         needs=("prior",),
     )
+    register(
+        "diffpir",
+        "medldm_solvers.diffpir:DiffPIR",
+        example="medldm_solvers.examples:diffpir",
+        summary="Plug-and-play restoration, the noise is that of the corrected image (Zhu et al. 2023)",
+        needs=("prior",),
+    )
+    register(
+        "dds",
+        "medldm_solvers.dds:DDS",
+        example="medldm_solvers.examples:dds",
+        summary="Conjugate gradients of fixed weight on the denoised image (Chung, Lee and Ye 2024)",
+        needs=("prior",),
+    )

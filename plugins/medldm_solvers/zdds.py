@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -11,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
+from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
 
@@ -37,6 +36,7 @@ class ZDDS:
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
         cg_iterations: of conjugate gradients in a data step, at most.
+        integrator: between the levels; ``ddim`` is the paper's.
     """
 
     images_held: ClassVar[int] = 9
@@ -49,6 +49,7 @@ class ZDDS:
     sigma_min: Annotated[float, Field(gt=0)] | None = None
     rho: Annotated[float, Field(gt=0)] = 7.0
     cg_iterations: Annotated[int, Field(ge=1)] = 6
+    integrator: IntegratorName = "ddim"
 
     @torch.no_grad()
     def solve(
@@ -62,10 +63,12 @@ class ZDDS:
         """Yield a step per noise level; the state is the noisy image ``x``, the estimate the corrected image ``u``."""
         prior = image_prior(prior, "zdds")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
+        extrapolate = integrator(self.integrator)
         if state:
-            x, first = state["x"], int(state["index"]) + 1
+            x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:
             x, first = start + levels[0] * noise.like(start, "start", step=0), 0
+            memory = extrapolate.nothing(x)
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
             # Tweedie's estimate of the image (DDS; DiffPIR algorithm 1, line 3)
@@ -73,9 +76,7 @@ class ZDDS:
             # the data by conjugate gradients from there (DDS), rho_t of DiffPIR, algorithm 1, lines 1 and 4
             u = likelihood.prox(v, self.lam / sigma**2, start=v, iterations=self.cg_iterations)
             # DDIM with the direction of the denoiser (DDS), whose eta^2 is zeta
-            e = (x - v) / sigma
-            x = u
-            if after > 0:
-                fresh = noise.like(x, "renoise", step=k)
-                x = u + after * (math.sqrt(1 - self.zeta) * e + math.sqrt(self.zeta) * fresh)
-            yield Step(k, self.steps, sigma, x, u, {"x": x, "index": torch.tensor(k)})
+            aim, memory = extrapolate(levels, k, x, v, memory)
+            fresh = noise.like(x, "renoise", step=k) if self.zeta > 0 and after > 0 else None
+            x = advance(x, aim, sigma, after, self.zeta, fresh, shift=u - v)
+            yield Step(k, self.steps, sigma, x, u, {"x": x, "memory": memory, "index": torch.tensor(k)})

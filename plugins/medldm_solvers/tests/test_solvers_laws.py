@@ -13,6 +13,8 @@ CLASSICAL = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, exam
 EXAMPLES = [
     *CLASSICAL,
     examples.zdds,
+    examples.diffpir,
+    examples.dds,
 ]
 
 
