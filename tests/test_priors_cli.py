@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,9 @@ def test_list(priors: Path) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert "toy" in out
-    assert "slice-diffusion" in out
     assert "broken E-PRI-03" in out
+    assert CARD.summary in out
+    assert f"in {priors}: broken, toy" in out
     rows = rows_of("list")
     assert [(row["name"], row["code"]) for row in rows] == [("broken", "E-PRI-03"), ("toy", "")]
     assert rows[1]["folder"] == str(priors / "toy")
@@ -148,6 +150,7 @@ def test_list_with_nothing_to_list(priors: Path, monkeypatch: pytest.MonkeyPatch
     code, out, _ = run("list")
     assert code == 0
     assert "No prior is installed" in out
+    assert "medldm priors import" in out
     assert rows_of("list") == []
 
 
@@ -214,6 +217,22 @@ def test_check_finds_networks_that_do_not_fit(priors: Path) -> None:
     longer = {"denoiser": {**CARD.networks["denoiser"], "facts": 5}}
     write_card(priors / "toy", replace(read_card(priors / "toy"), networks=longer))
     assert "E-PRI-14" in rows_of("check", "toy", code=6)[0]["message"]
+
+
+def test_check_says_the_same_thing_once(ddpm: Path, tmp_path: Path) -> None:
+    """A network that must be told a class, and is not, fails most laws for that one reason."""
+    unet = UNet2DModel.from_pretrained(ddpm / "unet")
+    told = UNet2DModel.from_config({**unet.config, "num_class_embeds": 3})
+    told.save_pretrained(tmp_path / "classes", safe_serialization=True)
+    DDPMScheduler().save_pretrained(tmp_path / "classes")
+    code, text, _ = run("import", tmp_path / "classes", "-o", tmp_path / "mine", *STATED)
+    assert code == 6
+    assert text.count("E-SLD-09") == 1
+    assert text.count("as above") > 3
+    code, _, error = run(
+        "import", tmp_path / "classes", "-o", tmp_path / "third", *STATED, "--set", 'facts.fixed.class="2"'
+    )
+    assert code == 0, error
 
 
 def test_check_finds_a_law_that_does_not_hold(priors: Path) -> None:
@@ -315,9 +334,72 @@ def test_import_says_why_no_family_takes_it(tmp_path: Path) -> None:
     assert "E-PRI-40" in error
     assert "slice-diffusion: " in error
     assert "volume-diffusion: " in error
-    code, _, error = run("import", tmp_path / "missing", "-o", tmp_path / "mine", "--family", "slice-diffusion")
-    assert code != 0
-    assert "E-SLD-" in error
+    code, _, error = run("import", tmp_path / "source", "-o", tmp_path / "mine", "--family", "slice-diffusion")
+    assert code == 4
+    assert "E-SLD-03" in error
+    code, _, error = run("import", tmp_path / "missing", "-o", tmp_path / "mine")
+    assert code == 4
+    assert "There is no folder" in error
+
+
+def test_the_family_that_knows_the_layout_says_what_is_wrong(ddpm: Path, tmp_path: Path) -> None:
+    shutil.copytree(ddpm, tmp_path / "pickled")
+    file = tmp_path / "pickled" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+    code, _, error = run("import", tmp_path / "pickled", "-o", tmp_path / "mine", *STATED)
+    assert code == 4
+    assert "E-PRI-03" in error
+    assert "safe_serialization=True" in error
+    assert "volume-diffusion" not in error
+
+
+@pytest.mark.parametrize(
+    ("file", "named", "words"),
+    [
+        ("model.ckpt", "E-PRI-03", "a pickle"),
+        ("unet.safetensors", "E-PRI-40", "a file, and an import takes the folder"),
+    ],
+)
+def test_import_of_a_single_file(tmp_path: Path, file: str, named: str, words: str) -> None:
+    (tmp_path / file).write_bytes(b"\x80\x02")
+    code, _, error = run("import", tmp_path / file, "-o", tmp_path / "mine")
+    assert code == 4
+    assert named in error
+    assert words in error
+    assert "as a folder of safetensors" in error
+
+
+def test_import_of_a_prior_folder_says_that_it_is_one(priors: Path, tmp_path: Path) -> None:
+    code, _, error = run("import", priors / "toy", "-o", tmp_path / "mine")
+    assert code == 4
+    assert "already" in error
+
+
+def test_a_file_in_the_place_of_a_prior(priors: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
+    for file, named in (
+        (tmp_path / "model.ckpt", "E-PRI-03"),
+        (priors / "toy" / "card.yaml", f"Name its folder: {priors / 'toy'}"),
+        (Path(__file__), "a prior is a folder with card.yaml"),
+    ):
+        for command in ("show", "check"):
+            code, _, error = run(command, file)
+            assert code == 4
+            assert named in error
+
+
+def test_check_of_a_folder_that_is_no_prior(ddpm: Path) -> None:
+    code, _, error = run("check", ddpm)
+    assert code == 4
+    assert "E-PRI-02" in error
+    assert "medldm priors import" in error
+
+
+def test_a_folder_for_ct_is_asked_for_its_window(ddpm: Path, tmp_path: Path) -> None:
+    code, _, error = run("import", ddpm, "-o", tmp_path / "mine", "--set", "modality=CT")
+    assert code == 2
+    assert "--set quantity=HU --set intensity.rule=window" in error
+    assert "--set intensity.low=-1000 --set intensity.high=1000" in error
 
 
 def test_import_overwrites_nothing(ddpm: Path, tmp_path: Path) -> None:

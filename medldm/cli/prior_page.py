@@ -20,14 +20,21 @@ if TYPE_CHECKING:
 def listed(console: Console, rows: Sequence[PriorRow]) -> None:
     """The priors as a table, the problems of broken ones below it."""
     if not rows:
-        console.print(f"No prior is installed. Set {VARIABLE} to the folders that hold yours.", highlight=False)
+        console.print("No prior is installed.")
+        console.print(f"Set {VARIABLE} to the folders that hold yours; 'medldm train' makes one.", highlight=False)
+        console.print("'medldm priors import' brings in one of another program.", highlight=False)
         return
-    table = Table("prior", "family", "for", "size", "where", "status")
+    table = Table()
+    for heading in ("prior", "for", "what it is", "size", "status"):
+        table.add_column(heading, no_wrap=heading != "what it is", overflow="fold")
     for row in rows:
         status = "[red]broken[/]" if row.problem else "[green]ok[/]"
-        size = f"{row.bytes / 2**20:.1f} MiB"
-        table.add_row(*(escape(text) for text in (row.name, row.family, row.modality, size, str(row.folder))), status)
+        words = (row.name, row.modality, row.summary, _size(row.bytes))
+        table.add_row(*(escape(text) for text in words), status)
     console.print(table)
+    for root in dict.fromkeys(row.folder.parent for row in rows):
+        names = ", ".join(row.name for row in rows if row.folder.parent == root)
+        console.print(f"in {escape(str(root))}: {escape(names)}", highlight=False, soft_wrap=True)
     for row in rows:
         if row.problem:
             console.print(f"[red]{escape(row.name)} {row.code}[/]: {escape(row.problem)}", highlight=False)
@@ -62,8 +69,11 @@ def checked(console: Console, rows: Sequence[CheckRow]) -> None:
     for heading in ("law", "result", "why"):
         table.add_column(heading, overflow="fold")
     colour = {"ok": "green", "failed": "red", "skipped": "yellow"}
+    said: set[str] = set()
     for row in rows:
-        table.add_row(escape(row.law), f"[{colour[row.status]}]{row.status}[/]", escape(row.message))
+        why = "as above" if row.message in said else row.message
+        said |= {row.message} if row.message else set()
+        table.add_row(escape(row.law), f"[{colour[row.status]}]{row.status}[/]", escape(why))
     console.print(table)
 
 
@@ -90,20 +100,20 @@ def _scans(card: PriorCard) -> Iterator[tuple[str, str]]:
 
 def _networks(card: PriorCard, folder: Path) -> Iterator[tuple[str, str]]:
     yield "family", card.family
-    of = "model values" if card.latent is None else "its latents"
-    yield "predicts", f"{card.prediction.kind}, for noise of {card.sigma.low:.3g} to {card.sigma.high:.3g} of {of}"
+    unit = "model values" if card.latent is None else "units of its latents"
+    yield "predicts", f"{card.prediction.kind}, for noise of {card.sigma.low:.3g} to {card.sigma.high:.3g} in {unit}"
     if card.latent is not None:
         yield "latent", f"gain {card.latent.gain:.3g}, error {card.latent.error:.3g}, scale {card.latent.scale:.3g}"
     for role, weights in card.weights.items():
         path = folder / weights.file
-        size = f"{path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else "missing"
+        size = _size(path.stat().st_size) if path.is_file() else "missing"
         yield role, f"{weights.file}, {size}, sha256 {weights.sha256[:12]}..."
     yield "licence", card.licence
 
 
 def _training(card: PriorCard) -> Iterator[tuple[str, str]]:
     for source in card.training.data:
-        yield source.name, f"{source.licence}; {source.attribution}"
+        yield source.name, "; ".join(part for part in (source.licence, source.attribution) if part)
     for command in card.training.commands:
         yield "made by", command
     yield from _flat(card.training.figures)
@@ -119,10 +129,14 @@ def _flat(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
             yield path, f"{value.get('bound', value.get('value'))}" + (f" ({rest})" if rest else "")
         elif isinstance(value, list) and len(value) > 8 and not isinstance(value[0], str):
             yield path, f"{len(value)} numbers, last {value[-1]}"
-        elif isinstance(value, list):
+        elif isinstance(value, list) and value:
             yield path, "\n".join(str(inner) for inner in value)
-        else:
+        elif value != []:
             yield path, str(value)
+
+
+def _size(n: int) -> str:
+    return f"{n / 2**20:.1f} MiB" if n >= 2**20 / 2 else f"{n / 2**10:.0f} KiB"
 
 
 def _range(range_: Range) -> str:

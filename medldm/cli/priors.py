@@ -89,10 +89,13 @@ def check(context: typer.Context, name: Name, as_json: options.Json = False) -> 
     """
 
     def work() -> None:
+        from medldm.priors.card_file import require_card
         from medldm.priors.catalogue import find_prior
         from medldm.testing.checks import check_prior
 
-        _report(check_prior(find_prior(name), session_of(context).host()), as_json=as_json)
+        folder = find_prior(name)
+        require_card(folder)
+        _report(check_prior(folder, session_of(context).host()), as_json=as_json)
 
     finish(work, as_json=as_json)
 
@@ -113,9 +116,9 @@ def import_(
     What the weights do not tell is stated with --set; what is missing is listed.
 
     Examples:
-        medldm priors import ddpm-brain/ -o priors/ddpm-brain --set modality=MR --set quantity=arbitrary
-        --set intensity.rule=percentile --set spacing_mm.low=0.8 --set spacing_mm.high=1.2
-        --set 'planes=\[axial]' --set licence=CC-BY-4.0
+        medldm priors import ddpm-brain/ -o priors/ddpm-brain --set modality=MR --set quantity=arbitrary \
+          --set intensity.rule=percentile --set spacing_mm.low=0.8 --set spacing_mm.high=1.2 \
+          --set 'planes=\[axial]' --set licence=CC-BY-4.0
 
         medldm priors import brain_image_synthesis_latent_diffusion_model/ -o priors/brain-3d
     """

@@ -57,7 +57,7 @@ def read_card(folder: Path) -> PriorCard:
             missing or of the wrong type, ``E-PRI-07`` the card contradicts itself.
     """
     path = folder / FILE
-    _require_file(folder, path)
+    require_card(folder)
     try:
         entries = read_mapping(path)
     except UsageError as error:
@@ -146,8 +146,9 @@ def require_denoiser(card: PriorCard, folder: Path) -> None:
         )
 
 
-def _require_file(folder: Path, path: Path) -> None:
-    if path.is_file():
+def require_card(folder: Path) -> None:
+    """Refuse (``E-PRI-01`` to ``E-PRI-03``) a folder without a card."""
+    if (folder / FILE).is_file():
         return
     if not folder.is_dir():
         raise ComponentMissing(

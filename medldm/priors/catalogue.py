@@ -12,7 +12,7 @@ from medldm.errors import ComponentMissing
 from medldm.host.registry import closest, quoted
 from medldm.host.shipped import shipped
 from medldm.priors.card_file import FILE, read_card, require_denoiser
-from medldm.priors.pickles import pickles_in
+from medldm.priors.pickles import SUFFIXES, pickle_refused, pickles_in
 from medldm.priors.weight_file import locate, shapes
 
 if TYPE_CHECKING:
@@ -58,9 +58,12 @@ def find_prior(name_or_path: str | Path) -> Path:
     of a prior is not in the way.
 
     Raises:
-        ComponentMissing: ``E-PRI-21`` no prior has this name, with the closest three; ``E-PRI-01`` no such path.
+        ComponentMissing: ``E-PRI-21`` no prior has this name, with the closest three; ``E-PRI-01`` no such path, or
+            that of a file; ``E-PRI-03`` that of a pickle.
     """
     path = Path(name_or_path).expanduser()
+    if path.is_file():
+        raise _a_file(path)
     is_name = len(path.parts) == 1 and path.name == str(name_or_path)
     if (path / FILE).is_file() or (path.is_dir() and not is_name):
         return path
@@ -81,6 +84,17 @@ def find_prior(name_or_path: str | Path) -> Path:
         f"There is no prior {str(name_or_path)!r}.",
         why=f"The closest names are {quoted(closest(path.name, names))}." if names else "No prior is installed.",
         fix=f"Run 'medldm priors list', name a folder, or set {VARIABLE} to the folders that hold your priors.",
+    )
+
+
+def _a_file(path: Path) -> ComponentMissing:
+    if path.suffix in SUFFIXES:
+        return pickle_refused(path)
+    is_prior = (path.parent / FILE).is_file()
+    return ComponentMissing(
+        "E-PRI-01",
+        f"{path} is a file; a prior is a folder with {FILE} and its weights.",
+        fix=f"Name its folder: {path.parent}" if is_prior else "'medldm priors list' shows those found by name.",
     )
 
 

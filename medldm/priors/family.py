@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from medldm.errors import ComponentMissing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +71,16 @@ class PriorFamily(Protocol):
             folder: a new folder, filled here with ``card.yaml`` and safetensors.
 
         Raises:
-            MedldmError: ``E-PRI-..`` the source is not of this family, or holds what cannot be taken.
+            UnknownLayout: the source is none of this family's; another may take it.
+            MedldmError: it is one, and holds what cannot be taken.
         """
         ...
+
+
+class UnknownLayout(ComponentMissing):
+    """What is to be converted has not the layout of a family's sources."""
+
+
+def card_name(folder: Path) -> str:
+    """A name in kebab case for the card of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "imported"

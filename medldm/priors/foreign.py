@@ -13,11 +13,13 @@ from medldm.errors import ComponentMissing, MedldmError, UsageError
 from medldm.host import Host
 from medldm.host.yaml_file import parse_scalar
 from medldm.priors.card import PriorCard
-from medldm.priors.card_file import card_of, entries_of, read_card, write_card
-from medldm.priors.family import PriorFamily
+from medldm.priors.card_file import FILE, card_of, entries_of, read_card, write_card
+from medldm.priors.family import PriorFamily, UnknownLayout
 from medldm.priors.folder import verify
+from medldm.priors.pickles import SUFFIXES
 from medldm.priors.whole_folder import whole_folder, writing
 
+_ALONE = "Weights alone do not say what their network is, what it predicts and which noise it has seen."
 # Entries that a converter cannot read off networks, with how one may look on the command line.
 _UNKNOWN = {
     "modality": "MR",
@@ -46,12 +48,14 @@ def import_prior(
         The card of the new folder.
 
     Raises:
-        ComponentMissing: ``E-PRI-40`` no family takes the source, with the reason of each; ``E-PRI-06``, ``E-PRI-07``
-            a change gives no valid card; ``E-PLG-08`` there is no such family.
+        ComponentMissing: ``E-PRI-40`` no family takes the source, with the reason of each; ``E-PRI-03`` it is a pickle;
+            ``E-PRI-06``, ``E-PRI-07`` a change gives no valid card; ``E-PLG-08`` there is no such family.
+        MedldmError: the family that knows the source's layout refuses it.
         UsageError: ``E-PRI-41`` the source does not tell for which scans it is, and the changes do not either, all of
             them listed; ``E-PRI-43`` a change is not ``entry=value``; ``E-PRI-18``, ``E-PRI-19``.
     """
     assigned = _assignments(changes)
+    _require_source(source)
     with whole_folder(folder) as part:
         card, taker = _converted(source, part, host, family)
         card = _completed(card, assigned, part)
@@ -70,33 +74,48 @@ def assumed(card: PriorCard) -> Mapping[str, str]:
     return {str(entry): str(why) for entry, why in table.items()} if isinstance(table, Mapping) else {}
 
 
+def _require_source(source: Path) -> None:
+    if (source / FILE).is_file():
+        raise ComponentMissing(
+            "E-PRI-40",
+            f"{source} is a prior folder of medldm already.",
+            fix="Use it by its path, or put it into a folder that MEDLDM_PRIORS names.",
+        )
+    if source.is_dir():
+        return
+    if not source.exists():
+        raise ComponentMissing("E-PRI-40", f"There is no folder {source}.", fix="Check the path.")
+    is_pickle = source.suffix in SUFFIXES
+    raise ComponentMissing(
+        "E-PRI-03" if is_pickle else "E-PRI-40",
+        f"{source} is {'a pickle' if is_pickle else 'a file'}, and an import takes the folder of a whole model.",
+        why="A pickle is a program: whoever made it can run anything on the computer that opens it."
+        if is_pickle
+        else _ALONE,
+        fix="Load it elsewhere, on a computer without patient data, with the program that made it, and save the model "
+        "with its configuration as a folder of safetensors.",
+    )
+
+
 def _converted(source: Path, part: Path, host: Host, family: str | None) -> tuple[PriorCard, PriorFamily]:
-    names = [family] if family is not None else host.names("priors")
     refusals: dict[str, MedldmError] = {}
-    for name in names:
+    for name in [family] if family is not None else host.names("priors"):
         taker: PriorFamily = host.build("priors", name, {})
         try:
             return taker.convert(source, part), taker
         except MedldmError as error:
-            if family is not None:
-                raise
             refusals[name] = error
         shutil.rmtree(part, ignore_errors=True)
-    reasons = " ".join(f"{name}: {error.what}" for name, error in refusals.items())
+    known = [error for error in refusals.values() if not isinstance(error, UnknownLayout)]
+    if family is not None or len(known) == 1:
+        # The family whose layout it is knows best what is wrong with it.
+        raise (known or list(refusals.values()))[0]
     raise ComponentMissing(
         "E-PRI-40",
         f"No family of priors can take {source}.",
-        why=reasons or "No plugin provides a family.",
-        fix=_remedy(refusals),
+        why=" ".join(f"{name}: {error.what}" for name, error in refusals.items()) or "No plugin provides a family.",
+        fix=f"Give the folder of a whole model, as its program saved it. {_ALONE}",
     )
-
-
-def _remedy(refusals: Mapping[str, MedldmError]) -> str:
-    # A pickle explains more than the other families' not knowing the layout.
-    for error in refusals.values():
-        if error.code == "E-PRI-03":
-            return error.fix
-    return "Name the family that should take it, --family NAME, to see its whole refusal."
 
 
 def _completed(card: PriorCard, assigned: Mapping[str, Any], part: Path) -> PriorCard:
@@ -143,15 +162,20 @@ def _states(assigned: Mapping[str, Any], entry: str) -> bool:
 
 def _missing(card: PriorCard, assigned: Mapping[str, Any], entries: Mapping[str, Any]) -> list[tuple[str, str]]:
     # A converter that knows what the images were says so; one that does not leaves the modality open.
-    needed = dict(_UNKNOWN) if card.modality == "OT" else {}
-    if card.dimensions == 3:
-        needed.pop("planes", None)
-    rule = entries["intensity"].get("rule") if isinstance(entries["intensity"], Mapping) else None
-    if needed and rule == "window":
-        needed |= {"intensity.low": "-1000", "intensity.high": "1000"}
+    if card.modality != "OT":
+        return []
     given = set(assigned) | {
         f"{path}.{key}" for path, value in assigned.items() if isinstance(value, Mapping) for key in value
     }
+    needed = dict(_UNKNOWN)
+    if entries["modality"] == "CT":
+        needed |= {"quantity": "HU", "intensity.rule": "window"}
+    if card.dimensions == 3:
+        needed.pop("planes")
+    if "intensity.rule" in given and isinstance(entries["intensity"], Mapping):
+        needed["intensity.rule"] = entries["intensity"]["rule"]
+    if needed["intensity.rule"] == "window":
+        needed |= {"intensity.low": "-1000", "intensity.high": "1000"}
     return [(name, example) for name, example in needed.items() if name not in given]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from medldm.errors import ComponentMissing
 from medldm.host.options import build as build_options
 from medldm.inference.networks import Autoencoder
 from medldm.priors.card import Facts, Intensity, Latent, PriorCard, Range, Size, Training
-from medldm.priors.family import Networks
+from medldm.priors.family import Networks, card_name
 from medldm.priors.folder import write_prior
 from medldm.priors.latent_figures import MEASURED, latent_figures
 from medldm_slice_ldm.diffusers_config import KLConfig, UNet2DConfig, VQConfig
@@ -79,7 +78,7 @@ def convert(source: Path, folder: Path, build: Build) -> PriorCard:
             "left open; unless 'networks.denoiser.null_class' is stated, a recipe must tell it"
         )
     card = PriorCard(
-        name=re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "imported",
+        name=card_name(folder),
         family="slice-diffusion",
         summary=f"Imported from diffusers, {saved.pipeline or 'a bare UNet2DModel'}.",
         modality="OT",

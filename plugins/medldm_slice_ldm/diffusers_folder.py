@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from medldm.errors import ComponentMissing
+from medldm.priors.family import UnknownLayout
 from medldm.priors.pickles import SUFFIXES
 from medldm.priors.weight_file import shapes
 
@@ -111,20 +112,18 @@ def read_folder(source: Path) -> DiffusersFolder:
 
     Raises:
         ComponentMissing: ``E-SLD-03`` not a diffusers folder, or a file of it cannot be read; ``E-SLD-04`` no
-            unconditional model; ``E-SLD-06`` no scheduler; ``E-PRI-03`` a pickle.
+            unconditional model; ``E-SLD-06`` no scheduler.
     """
     if source.is_file():
-        if source.suffix in SUFFIXES:
-            raise _pickle(source, "DiffusionPipeline", source.parent)
-        raise _not_a_folder(source, "is a single file")
+        raise _unknown_layout(source, "is a single file")
     if not source.is_dir():
-        raise _not_a_folder(source, "does not exist")
+        raise _unknown_layout(source, "does not exist")
     if (source / "model_index.json").is_file():
         return _pipeline(source)
     if (source / "config.json").is_file():
         unet = _model(source, ("UNet2DModel",))
         return DiffusersFolder("", unet, None, _scheduler(source))
-    raise _not_a_folder(source, "has neither model_index.json nor config.json")
+    raise _unknown_layout(source, "has neither model_index.json nor config.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def _pipeline(source: Path) -> DiffusersFolder:
 
 def _model(folder: Path, allowed: tuple[str, ...]) -> SavedModel:
     if not (folder / "config.json").is_file():
-        raise _not_a_folder(folder, "has no config.json")
+        raise ComponentMissing("E-SLD-03", f"{folder} has no config.json.", fix="Copy the folder again, as a whole.")
     entries = read_json(folder / "config.json")
     cls = entries.get("_class_name")
     if cls not in allowed:
@@ -194,8 +193,8 @@ def _present_name(name: str) -> str:
     return re.sub(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.", lambda m: f"{m[1]}{new[m[2]]}.", name)
 
 
-def _not_a_folder(source: Path, reason: str) -> ComponentMissing:
-    return ComponentMissing(
+def _unknown_layout(source: Path, reason: str) -> UnknownLayout:
+    return UnknownLayout(
         "E-SLD-03",
         f"{source} {reason}; a folder saved by diffusers is needed.",
         fix="Give the folder that save_pretrained wrote, with model_index.json, or with config.json and "

@@ -26,14 +26,16 @@ _MM = re.compile(r"(\d+(?:\.\d+)?)\s*x\s*(\d+(?:\.\d+)?)\s*x\s*(\d+(?:\.\d+)?)\s
 
 _INTENSITY = "MAISI's window for CT, the usual percentile for MR; a bundle does not say which values became 0 and 1"
 _AXES = "RAS, as MONAI loads and turns volumes; a bundle does not say how its own lay"
+_UNSTATED = "not stated by the bundle"
 _NOTES = ("A number that is not told is told as the middle of its range.",)
 
 
-def prior_of_bundle(folder: Path, build: Build) -> tuple[PriorCard, State]:
+def prior_of_bundle(folder: Path, name: str, build: Build) -> tuple[PriorCard, State]:
     """Read a bundle of MONAI's model zoo; nothing of it is run.
 
     Args:
         folder: of the bundle, with ``configs`` and ``models``.
+        name: for the card.
         build: of the family.
 
     Returns:
@@ -62,13 +64,12 @@ def prior_of_bundle(folder: Path, build: Build) -> tuple[PriorCard, State]:
     latent = _latent(networks, _scale(bundle, _weights(folder, parts, networks)))
     modality = _modality(bundle)
     card = PriorCard(
-        name=re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-"),
+        name=name,
         family="volume-diffusion",
         summary=str(bundle.metadata.get("description", "Imported from a MONAI bundle.")),
         modality=modality,
         quantity="HU" if modality == "CT" else "arbitrary",
         intensity=_intensity(bundle, modality),
-        anatomy=str(bundle.metadata.get("task", "")),
         dimensions=3,
         spacing_mm=_spacing(bundle, parts.denoiser),
         size=_size(networks),
@@ -175,11 +176,9 @@ def _size(networks: Networks) -> Size:
 def _training(bundle: BundleConfig, roles: Collection[str]) -> Training:
     said = bundle.metadata
     references = "; ".join(str(reference) for reference in said.get("references") or ())
-    source = DataSource(
-        name=str(said.get("data_source", "not stated by the bundle")),
-        licence="not stated by the bundle",
-        attribution=" ".join(part for part in (str(said.get("authors", "")), references) if part),
-    )
+    attribution = " ".join(part for part in (str(said.get("authors", "")), references) if part)
+    source = DataSource(str(said.get("data_source", _UNSTATED)), licence=_UNSTATED, attribution=attribution)
+    told = attribution or "data_source" in said
     assumed = {"intensity": _INTENSITY, **{f"networks.{role}.axes": _AXES for role in roles}}
     if "autoencoder" in roles:
         assumed |= dict.fromkeys(("latent.gain", "latent.error"), MEASURED)
@@ -189,11 +188,11 @@ def _training(bundle: BundleConfig, roles: Collection[str]) -> Training:
         "notes": list(_NOTES),
         "assumed": assumed,
     }
-    return Training(data=(source,), figures=figures)
+    return Training(data=(source,) if told else (), figures=figures)
 
 
 def _licence(bundle: BundleConfig) -> str:
-    return "see the LICENSE of the bundle" if (bundle.folder / "LICENSE").is_file() else "not stated by the bundle"
+    return "see the LICENSE of the bundle" if (bundle.folder / "LICENSE").is_file() else _UNSTATED
 
 
 def _unstated(what: str, line: str, file: str) -> InputRefused:

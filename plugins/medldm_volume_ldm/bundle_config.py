@@ -15,6 +15,7 @@ from typing import Any
 
 from medldm.errors import InputRefused
 from medldm.host.yaml_file import MAX_BYTES, read_mapping
+from medldm.priors.family import UnknownLayout
 
 _NAMES = ("inference.json", "inference.yaml", "inference.yml")
 _REFERENCE = re.compile(r"^\$?@([A-Za-z_]\w*(?:(?:#|::)\w+)*)$")
@@ -73,12 +74,13 @@ def read_bundle_config(folder: Path) -> BundleConfig:
     """Read a bundle's configuration.
 
     Raises:
-        InputRefused: ``E-VLD-03``, there is none, or it is no mapping.
+        UnknownLayout: ``E-VLD-03``, there is none.
+        InputRefused: ``E-VLD-03``, it is no mapping.
         UsageError: ``E-YML-..``, the YAML is not well formed.
     """
     found = [folder / "configs" / name for name in _NAMES if (folder / "configs" / name).is_file()]
     if not found:
-        raise InputRefused(
+        raise UnknownLayout(
             "E-VLD-03",
             f"{folder} is no MONAI bundle: it has no configs/inference.json or .yaml.",
             fix="Give the folder that holds 'configs' and 'models'.",

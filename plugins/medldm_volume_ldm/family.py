@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from medldm.errors import UsageError
 from medldm.host import options
 from medldm.host.registry import quoted
-from medldm.priors.family import Networks
+from medldm.priors.family import Networks, card_name
 
 if TYPE_CHECKING:
-    from medldm.priors.model import PriorModel
     from torch import nn
 
     from medldm.priors.card import PriorCard
+    from medldm.priors.model import PriorModel
 
 Maker = Callable[[Mapping[str, Any], str], "nn.Module"]
 
@@ -57,7 +57,7 @@ class VolumeDiffusion:
         from medldm.priors.folder import write_prior
         from medldm_volume_ldm.bundle import prior_of_bundle
 
-        card, tensors = prior_of_bundle(source, self.build)
+        card, tensors = prior_of_bundle(source, card_name(folder), self.build)
         return write_prior(folder, card, tensors, dtype=torch.float32)
 
 

@@ -406,12 +406,6 @@ def test_what_cannot_be_taken_is_refused_and_leaves_nothing(damage: Any, code: s
     assert not (tmp_path / "priors" / "prior").exists()
 
 
-def test_a_single_checkpoint_is_a_pickle(tmp_path: Path) -> None:
-    (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
-    with pytest.raises(MedldmError, match="E-PRI-03"):
-        FAMILY.convert(tmp_path / "model.ckpt", tmp_path / "prior")
-
-
 def test_nothing_is_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ddpm(tmp_path / "ddpm")
     edit(tmp_path / "ddpm" / "unet" / "config.json", _name_or_path="someone/on-the-hub")

@@ -142,12 +142,12 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path) -> None:
 
 
 def test_a_configuration_in_yaml_is_the_same(brain_bundle, tmp_path) -> None:
-    expected = VolumeDiffusion().convert(brain_bundle.folder, tmp_path / "json")
+    expected = VolumeDiffusion().convert(brain_bundle.folder, tmp_path / "json" / "prior")
     file = brain_bundle.folder / "configs" / "inference.json"
     with (brain_bundle.folder / "configs" / "inference.yaml").open("w") as stream:
         YAML(typ="safe").dump(json.loads(file.read_text()), stream)
     file.unlink()
-    assert VolumeDiffusion().convert(brain_bundle.folder, tmp_path / "yaml") == expected
+    assert VolumeDiffusion().convert(brain_bundle.folder, tmp_path / "yaml" / "prior") == expected
 
 
 def test_expressions_are_never_run(brain_bundle, tmp_path) -> None:

@@ -79,7 +79,7 @@ def test_the_brain_bundle_denoises_as_its_own_network_and_scheduler(brain_bundle
 def test_the_card_of_the_brain_bundle_says_what_the_bundle_says(brain_bundle, tmp_path) -> None:
     card, _ = converted(brain_bundle.folder, tmp_path)
     assert (card.name, card.family, card.modality, card.quantity) == (
-        *("brain-image-synthesis", "volume-diffusion"),
+        *("prior", "volume-diffusion"),
         *("MR", "arbitrary"),
     )
     assert card.facts.numbers == dict.fromkeys(("gender", "age", "ventricular_vol", "brain_vol"), (0.5, 1.0))
