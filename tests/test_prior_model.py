@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -394,15 +395,19 @@ def test_channels_last_changes_the_layout_and_not_the_result(dimensions: int) ->
 
     network = Network()
     model = PriorModel(replace(CARD, dimensions=dimensions), Networks(network))  # type: ignore[arg-type]
+    plain = copy.deepcopy(network)
     bound = model.on(GRID)
     state = _state(bound)
-    expected = bound.denoise(state, SIGMA)
-    assert model.channels_last() is model
     layout = torch.channels_last if dimensions == 2 else torch.channels_last_3d
-    weight = network.layers[0].weight
+    weight = network.layers[2].weight
     assert isinstance(weight, Tensor)
-    assert network.layers[2].weight.is_contiguous(memory_format=layout)  # type: ignore[union-attr, operator]
-    torch.testing.assert_close(bound.denoise(state, SIGMA), expected, rtol=0, atol=1e-6)
+    assert weight.is_contiguous(memory_format=layout) == (dimensions == 2), "bound on a processor, slices have it"
+    assert model.channels_last() is model
+    assert weight.is_contiguous(memory_format=layout)
+    found = bound.denoise(state, SIGMA)
+    network.layers = plain.layers
+    assert not network.layers[2].weight.is_contiguous(memory_format=layout)  # type: ignore[operator]
+    torch.testing.assert_close(found, bound.denoise(state, SIGMA), rtol=0, atol=1e-6)
 
 
 def test_it_moves_with_all_that_is_bound_afterwards() -> None:
