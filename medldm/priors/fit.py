@@ -147,11 +147,15 @@ def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[Com
         )
 
 
+def uses_of(card: PriorCard) -> tuple[Use, ...]:
+    """Ways to use a prior, what its networks are first; a network of single slices is a slab of one."""
+    if card.dimensions == 3:
+        return ("volume",)
+    return ("slab",) if card.slab > 1 else ("slicewise", "slab")
+
+
 def _of_the_use(card: PriorCard, use: Use | None) -> Iterator[ComponentMissing]:
-    # A network of single slices is a slab of one slice.
-    possible: tuple[Use, ...] = (
-        ("volume",) if card.dimensions == 3 else ("slab",) if card.slab > 1 else ("slicewise", "slab")
-    )
+    possible = uses_of(card)
     if use is not None and use not in possible:
         yield ComponentMissing(
             "E-PRI-36",

@@ -16,7 +16,7 @@ from medldm.priors.card import PriorCard
 from medldm.priors.card_file import FILE, card_of, entries_of, read_card, write_card
 from medldm.priors.family import PriorFamily, UnknownLayout
 from medldm.priors.folder import verify
-from medldm.priors.pickles import SUFFIXES
+from medldm.priors.pickles import DANGER, SUFFIXES
 from medldm.priors.whole_folder import whole_folder, writing
 
 _ALONE = "Weights alone do not say what their network is, what it predicts and which noise it has seen."
@@ -89,9 +89,7 @@ def _require_source(source: Path) -> None:
     raise ComponentMissing(
         "E-PRI-03" if is_pickle else "E-PRI-40",
         f"{source} is {'a pickle' if is_pickle else 'a file'}, and an import takes the folder of a whole model.",
-        why="A pickle is a program: whoever made it can run anything on the computer that opens it."
-        if is_pickle
-        else _ALONE,
+        why=DANGER if is_pickle else _ALONE,
         fix="Load it elsewhere, on a computer without patient data, with the program that made it, and save the model "
         "with its configuration as a folder of safetensors.",
     )

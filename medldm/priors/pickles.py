@@ -7,6 +7,7 @@ from pathlib import Path
 from medldm.errors import ComponentMissing
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
+DANGER = "A pickle is a program: whoever made it can run anything on the computer that opens it."
 
 
 def pickles_in(folder: Path) -> list[Path]:
@@ -16,16 +17,24 @@ def pickles_in(folder: Path) -> list[Path]:
     )
 
 
-def pickle_refused(file: Path) -> ComponentMissing:
-    """``E-PRI-03``: the error for a file of weights that is a pickle, with the lines that convert it elsewhere."""
+def pickle_refused(file: Path, way_out: str = "") -> ComponentMissing:
+    """``E-PRI-03``: the error for weights that are a pickle.
+
+    Args:
+        file: the pickle.
+        way_out: indented lines that convert it; those for a plain state dict where there are none.
+    """
     target = file.with_suffix(".safetensors").name
-    return ComponentMissing(
-        "E-PRI-03",
-        f"{file} is a pickle, and medldm loads safetensors only.",
-        why="A pickle is a program: whoever made it can run anything on the computer that opens it.",
-        fix="If you trust its origin, convert it elsewhere, on a computer without patient data, and take the result:\n"
+    plain = (
         f'  python -c "import torch; from safetensors.torch import save_file; '
         f"w = torch.load('{file.name}', map_location='cpu', weights_only=True); "
         f"w = w.get('state_dict', w); "
-        f"save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{target}')\"",
+        f"save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{target}')\""
+    )
+    return ComponentMissing(
+        "E-PRI-03",
+        f"{file} is a pickle, and medldm loads safetensors only.",
+        why=DANGER,
+        fix="If you trust its origin, convert it elsewhere, on a computer without patient data, and put the result "
+        f"beside it:\n{way_out or plain}",
     )

@@ -9,7 +9,7 @@ from medldm.data import Grid
 from medldm.errors import ComponentMissing, UsageError
 from medldm.priors.card import Plane, PriorCard
 from medldm.priors.family import Networks
-from medldm.priors.fit import Use, stack_of
+from medldm.priors.fit import Use, stack_of, uses_of
 from medldm.priors.planes import planes_of
 
 
@@ -43,8 +43,7 @@ def check_use(card: PriorCard, use: Use | None) -> None:
     Raises:
         UsageError: ``E-PRM-08``.
     """
-    # A network of single slices is a slab of one.
-    possible = ("volume",) if card.dimensions == 3 else ("slab",) if card.slab > 1 else ("slicewise", "slab")
+    possible = uses_of(card)
     if use is not None and use not in possible:
         raise UsageError(
             "E-PRM-08",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medldm.errors import ComponentMissing
 from medldm.priors.family import UnknownLayout
-from medldm.priors.pickles import SUFFIXES
+from medldm.priors.pickles import SUFFIXES, pickle_refused
 from medldm.priors.weight_file import shapes
 
 _STEM = "diffusion_pytorch_model"
@@ -22,9 +22,8 @@ _MAX_JSON_BYTES = 2**20
 _AUTOENCODERS = ("vae", "vqvae")
 _UNCONDITIONAL = {"unet": ("UNet2DModel",), "vae": ("AutoencoderKL", "VQModel"), "vqvae": ("VQModel", "AutoencoderKL")}
 _SAVE_AGAIN = (
-    "If you trust its origin, convert it elsewhere, on a computer without patient data, and take the result:\n"
     "  python -c \"from diffusers import {cls}; {cls}.from_pretrained('{folder}', use_safetensors=False)"
-    ".save_pretrained('NEW', safe_serialization=True)\""
+    ".save_pretrained('{folder}', safe_serialization=True)\""
 )
 
 
@@ -67,7 +66,7 @@ class SavedModel:
             raise _no_weights(self.folder, f"variants {', '.join(p.name for p in found)}, and none is the plain one")
         for path in sorted(self.folder.iterdir()):
             if path.suffix in SUFFIXES:
-                raise _pickle(path, self.cls, self.folder)
+                raise pickle_refused(path, _SAVE_AGAIN.format(cls=self.cls, folder=self.folder.name))
             if path.suffix in (".onnx", ".msgpack", ".h5"):
                 raise _no_weights(self.folder, f"only {path.name}, a format that medldm does not read")
         raise _no_weights(self.folder, "no safetensors file")
@@ -217,13 +216,4 @@ def _no_weights(folder: Path, found: str) -> ComponentMissing:
         "E-SLD-05",
         f"The weights of {folder} cannot be taken; there is {found}.",
         fix="Save the model again with save_pretrained(folder, safe_serialization=True).",
-    )
-
-
-def _pickle(path: Path, cls: str, folder: Path) -> ComponentMissing:
-    return ComponentMissing(
-        "E-PRI-03",
-        f"{path} is a pickle, and medldm loads safetensors only.",
-        why="A pickle is a program: whoever made it can run anything on the computer that opens it.",
-        fix=_SAVE_AGAIN.format(cls=cls, folder=folder.name),
     )

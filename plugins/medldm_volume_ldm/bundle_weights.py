@@ -13,19 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medldm.errors import ComponentMissing
-
-_PICKLES = (".pt", ".pth", ".ckpt")
+from medldm.priors.pickles import SUFFIXES, pickle_refused
 
 
 def read_weights(folder: Path, stem: str) -> dict[str, Tensor]:
     """The tensors of ``models/STEM.safetensors``.
 
     Raises:
-        ComponentMissing: ``E-VLD-06`` there is only a pickle, ``E-VLD-07`` nothing, or no valid file.
+        ComponentMissing: ``E-PRI-03`` there is only a pickle, ``E-VLD-07`` nothing, or no valid file.
     """
     file = folder / "models" / f"{stem}.safetensors"
     if not file.is_file():
-        pickled = [file.with_suffix(suffix) for suffix in _PICKLES if file.with_suffix(suffix).is_file()]
+        pickled = [file.with_suffix(suffix) for suffix in SUFFIXES if file.with_suffix(suffix).is_file()]
         raise (
             _pickle(pickled[0])
             if pickled
@@ -101,12 +100,8 @@ def _misfit(stem: str, why: str) -> ComponentMissing:
 
 
 def _pickle(file: Path) -> ComponentMissing:
-    return ComponentMissing(
-        "E-VLD-06",
-        f"{file} is a pickle, and medldm loads safetensors only.",
-        why="A pickle is a program: whoever made it can run anything on the computer that opens it.",
-        fix="If you trust its origin, convert it elsewhere, on a computer without patient data, and put the result "
-        "beside it:\n"
+    return pickle_refused(
+        file,
         "  import torch, safetensors.torch\n"
         f"  w = torch.load('{file.name}', map_location='cpu', weights_only=True)\n"
         "  w = {**w, **w.get('unet_state_dict', w.get('state_dict', {}))}\n"

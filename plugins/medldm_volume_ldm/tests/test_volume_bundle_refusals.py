@@ -32,7 +32,7 @@ def test_pickles_are_refused_with_the_way_out(brain_bundle, tmp_path) -> None:
     file = brain_bundle.folder / "models" / "model.safetensors"
     file.rename(file.with_suffix(".pt"))
     error = refused(brain_bundle.folder, tmp_path)
-    assert error.code == "E-VLD-06"
+    assert error.code == "E-PRI-03"
     assert "weights_only=True" in error.fix
     assert "model.safetensors" in error.fix
 
