@@ -52,6 +52,22 @@ class HasMeasurementProx(Protocol):
 
 
 @runtime_checkable
+class HasPerturbation(Protocol):
+    """A quadratic likelihood that can be sampled by perturbation: what an exact Gibbs step needs besides ``prox``."""
+
+    def perturbation(self, draw: Tensor) -> Tensor:
+        """``A^H W^(1/2) n``: of covariance ``A^H W A``, per real component, where ``n`` has unit standard deviation.
+
+        ``prox(v + (perturbation(n1) + sqrt(w) n2) / w, w)`` is then a draw from the Gaussian whose energy the proximal
+        step minimises (Papandreou and Yuille 2010, perturb and optimise).
+
+        Args:
+            draw: ``n`` = (*batch, *codomain), independent, unit standard deviation per real component.
+        """
+        ...
+
+
+@runtime_checkable
 class HasSurrogate(Protocol):
     """A likelihood that is not quadratic but has a quadratic stand-in on the same image."""
 

@@ -121,6 +121,10 @@ class Gaussian:
         # A product with a real reciprocal: division of complex numbers is several times slower.
         return (v + scaled * self.measurement).mul_(1 / (1 + scaled))
 
+    def perturbation(self, draw: Tensor) -> Tensor:
+        """``A^H W^(1/2) n``, see :class:`medldm.inference.HasPerturbation`."""
+        return self.operator.H(self.weights.sqrt() * draw)
+
     def chi(self, u: Tensor) -> Tensor:
         return 2 * self.energy(u) / self.degrees_of_freedom
 

@@ -22,6 +22,7 @@ from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.sart import SART
+from medldm_solvers.split_gibbs import SplitGibbs
 from medldm_solvers.tv import TotalVariation
 from medldm_solvers.wavelet import WaveletTransform
 from medldm_solvers.zdds import ZDDS
@@ -190,6 +191,22 @@ def dds() -> SolverExample:
         return (v + g * q) / (1 + g), (1 - solver.eta**2) ** 0.5 * (x - v) / sigma
 
     return _through_levels(solver, solver.eta**2, step, tolerance=2e-3)
+
+
+def split_gibbs() -> SolverExample:
+    """Measurement and prior, equally sure, contradict each other by far more than the posterior spreads.
+
+    Their variances are ``0.02^2``, so the mean of the posterior lies in the middle and a draw 0.014 from it.
+    """
+    space = Space(("z", "y", "x"), (2, 3, 5), torch.complex64)
+    q = torch.polar(1 + positive_image((2, 3, 5))[0], 0.7 * torch.arange(30.0).reshape(2, 3, 5))
+    d = torch.polar(torch.full((2, 3, 5), 2.0), 0.3 * torch.arange(30.0).reshape(2, 3, 5))
+    mean = torch.tensor(0.3 - 0.4j)
+    likelihood = Gaussian(Diagonal(space, d), d * q, 0.04)
+    truth = ((mean + q) / 2)[None]
+    solver = SplitGibbs(steps=60, hold=0, inner=8, sigma_max=0.1, sigma_min=0.003)
+    prior = GaussianPrior(space, mean, 0.02)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 0.06, prior)
 
 
 _AffineStep = Callable[[float, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

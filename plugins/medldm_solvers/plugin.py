@@ -73,3 +73,10 @@ def register_solvers(register: Register) -> None:
         summary="Conjugate gradients of fixed weight on the denoised image (Chung, Lee and Ye 2024)",
         needs=("prior",),
     )
+    register(
+        "split-gibbs",
+        "medldm_solvers.split_gibbs:SplitGibbs",
+        example="medldm_solvers.examples:split_gibbs",
+        summary="Samples of the posterior by split Gibbs draws (PnP-DM, Wu et al. 2024)",
+        needs=("prior",),
+    )

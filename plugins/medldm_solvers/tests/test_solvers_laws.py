@@ -15,6 +15,7 @@ EXAMPLES = [
     examples.zdds,
     examples.diffpir,
     examples.dds,
+    examples.split_gibbs,
 ]
 
 
