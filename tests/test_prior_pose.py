@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medldm.data import Grid
 from medldm.inference import BoundPrior, PixelPrior, Turned
-from medldm.priors.card import Facts, Intensity, Latent, Prediction, PriorCard, Range, Size
+from medldm.priors.card import GRID_FACTS, Facts, Intensity, Latent, Prediction, PriorCard, Range, Size
 from medldm.priors.family import Networks
 from medldm.priors.fit import ScanFacts, check_fit
 from medldm.priors.model import PriorModel
@@ -160,8 +160,8 @@ def test_an_oblique_scan_goes_by_its_nearest_directions(
 
 
 def test_the_network_is_told_of_the_axes_of_the_body() -> None:
-    names = ("slice_spacing_mm", "spacing_mm", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
-    facts = Facts(classes={"plane": ("axial", "coronal")}, numbers=dict.fromkeys(names, (1.0, 1.0)))
+    plane, *numbers = GRID_FACTS
+    facts = Facts(classes={plane: ("axial", "coronal")}, numbers=dict.fromkeys(numbers, (1.0, 1.0)))
     card = replace(CARD, facts=facts)
     for turn in EVERY:
         assert volumes(card).told(lying(turn)) == {

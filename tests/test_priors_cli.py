@@ -163,7 +163,7 @@ def test_show_is_a_page(priors: Path) -> None:
         "MR head",
         "99.9th percentile",
         "0.5 to 2 mm",
-        "t1w | t2w",
+        "t1w | t2w (by the recipe, or unknown)",
         "edm",
         "thirty heads",
         "CC-BY-4.0; Somebody et al. 2020",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medldm.priors.card import PriorCard, Range
+from medldm.priors.card import GRID_FACTS, PriorCard, Range
 from medldm.priors.catalogue import VARIABLE, PriorRow
 
 if TYPE_CHECKING:
@@ -93,9 +93,15 @@ def _scans(card: PriorCard) -> Iterator[tuple[str, str]]:
     yield "sizes", f"padded to multiples of {size.multiple}, at least {size.at_least}{largest}"
     yield "complex images", "of known phase" if card.complex == "phase-frozen" else "real and imaginary part"
     for name, values in card.facts.classes.items():
-        yield f"told {name}", str(card.facts.fixed.get(name, " | ".join(values)))
+        yield f"told {name}", _told(card, name, " | ".join(values))
     for name in card.facts.numbers:
-        yield f"told {name}", str(card.facts.fixed.get(name, "a number"))
+        yield f"told {name}", _told(card, name, "a number")
+
+
+def _told(card: PriorCard, name: str, possible: str) -> str:
+    if name in card.facts.fixed:
+        return f"{card.facts.fixed[name]} (always)"
+    return f"{possible} ({'by the scan' if name in ('modality', *GRID_FACTS) else 'by the recipe, or unknown'})"
 
 
 def _networks(card: PriorCard, folder: Path) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Contrast = str
 Plane = Literal["axial", "coronal", "sagittal"]
+# What the grid of a scan tells networks that understand it, see medldm.priors.told.
+GRID_FACTS = ("plane", "spacing_mm", "slice_spacing_mm", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
 
 
 @dataclass(frozen=True)
