@@ -17,10 +17,13 @@ from medldm_solvers.cg_sense import CGSense
 from medldm_solvers.cgls import CGLS
 from medldm_solvers.dds import DDS
 from medldm_solvers.diffpir import DiffPIR
+from medldm_solvers.diffusion_mbir import DiffusionMBIR
+from medldm_solvers.dps import DPS
 from medldm_solvers.fbp import FilteredBackProjection
 from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import MARGIN
+from medldm_solvers.red_diff import REDDiff
 from medldm_solvers.sart import SART
 from medldm_solvers.split_gibbs import SplitGibbs
 from medldm_solvers.tv import TotalVariation
@@ -207,6 +210,55 @@ def split_gibbs() -> SolverExample:
     solver = SplitGibbs(steps=60, hold=0, inner=8, sigma_max=0.1, sigma_min=0.003)
     prior = GaussianPrior(space, mean, 0.02)
     return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 0.06, prior)
+
+
+def dps() -> SolverExample:
+    """The gradient by hand: ``c conj(d) W (d D(x) - y) / |W^(1/2) (d D(x) - y)|``, ``c`` the slope of the denoiser."""
+    solver = DPS(steps=8, zeta=0.7, sigma_max=2.0, sigma_min=0.05)
+    likelihood, prior, q = _measured_voxels()
+    W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    length = solver.zeta * 2**0.5 / (MARGIN * W.max() ** 0.5)
+    levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
+    x = start + levels[0] * NOISE.like(start, "start", step=0)
+    for k, (a, b) in enumerate(pairwise(levels)):
+        c = 0.5**2 / (0.5**2 + a**2)
+        v = prior.mean + c * (x - prior.mean)
+        gradient = c * W * (v - q) / (W * (v - q).abs().square()).sum().sqrt()
+        fresh = b * (1 - (b / a) ** 2) ** 0.5 * NOISE.like(start, "renoise", step=k)
+        x = v + (b / a) ** 2 * (x - v) + fresh - length * ((1 + a**2) * (1 + b**2)) ** 0.5 * gradient
+    truth = x.to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 2e-3, prior)
+
+
+def red_diff() -> SolverExample:
+    """PyTorch's Adam on the gradient by hand: ``W (mu - q) / max W + lam sigma (eps - n)``."""
+    solver = REDDiff(steps=30, lam=0.5, rate=0.05, sigma_max=2.0, sigma_min=0.05)
+    likelihood, prior, q = _measured_voxels()
+    W = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2
+    mu = torch.zeros(1, *q.shape).to(q)
+    parts = torch.view_as_real(mu)
+    adam = torch.optim.Adam([parts], lr=solver.rate, betas=(0.9, 0.99), eps=1e-8)
+    for k, sigma in enumerate(descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)[:-1]):
+        n = NOISE.like(mu, "renoise", step=k)
+        # eps = (x - D(x)) / sigma of a Gaussian
+        eps = sigma / (0.5**2 + sigma**2) * (mu + sigma * n - prior.mean)
+        gradient = W * (mu - q) / (MARGIN**2 * W.max()) + solver.lam * sigma * (eps - n)
+        parts.grad = torch.view_as_real(gradient.resolve_conj())
+        adam.step()
+    truth = mu.to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 5e-3, prior)
+
+
+def diffusion_mbir() -> SolverExample:
+    """All measured, and solved to the end: the total variation moves two halves of two slices by ``lam / 2``."""
+    space = Space(("z", "y", "x"), (4, 3, 5), torch.complex64)
+    y = torch.full((1, 4, 3, 5), 0.5j, dtype=torch.complex64)
+    y[:, 2:] = 2.0
+    solver = DiffusionMBIR(steps=200, lam=0.3, penalty=0.5, cg_iterations=20, sigma_max=2.0, sigma_min=0.01)
+    shift = 0.5 * solver.lam * MARGIN**2 * (2 - 0.5j) / abs(2 - 0.5j)
+    truth = torch.cat((y[:, :2] + shift, y[:, 2:] - shift), 1)
+    likelihood, prior = Gaussian(Identity(space), y[0], 0.1), GaussianPrior(space, 0.5, 0.5)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 5e-3, prior)
 
 
 _AffineStep = Callable[[float, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

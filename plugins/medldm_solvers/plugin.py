@@ -80,3 +80,24 @@ def register_solvers(register: Register) -> None:
         summary="Samples of the posterior by split Gibbs draws (PnP-DM, Wu et al. 2024)",
         needs=("prior",),
     )
+    register(
+        "dps",
+        "medldm_solvers.dps:DPS",
+        example="medldm_solvers.examples:dps",
+        summary="Gradient of the misfit through the network (Chung et al. 2023)",
+        needs=("prior",),
+    )
+    register(
+        "red-diff",
+        "medldm_solvers.red_diff:REDDiff",
+        example="medldm_solvers.examples:red_diff",
+        summary="One image that fits and looks the same noisy at all levels, by Adam (Mardani et al. 2024)",
+        needs=("prior",),
+    )
+    register(
+        "diffusion-mbir",
+        "medldm_solvers.diffusion_mbir:DiffusionMBIR",
+        example="medldm_solvers.examples:diffusion_mbir",
+        summary="Predictor, corrector, and ADMM with total variation across slices (Chung et al. 2023)",
+        needs=("prior",),
+    )

@@ -16,6 +16,9 @@ EXAMPLES = [
     examples.diffpir,
     examples.dds,
     examples.split_gibbs,
+    examples.dps,
+    examples.red_diff,
+    examples.diffusion_mbir,
 ]
 
 
