@@ -17,8 +17,13 @@ from medldm.training.config import AugmentationOptions
 
 
 def mirrored(patch: Tensor, generator: np.random.Generator) -> Tensor:
-    """Each axis mirrored at random; (channel, *spatial). Scans of any orientation come before the denoiser."""
-    axes = [axis for axis in range(1, patch.ndim) if generator.uniform() < 0.5]
+    """Axes mirrored at random; (channel, *spatial).
+
+    Slices of any orientation come before a denoiser, so both axes are, and the order of a slab's slices. Volumes come
+    before it in one pose: only left and right change places.
+    """
+    may = (3,) if patch.ndim == 4 else (0, 1, 2)
+    axes = [axis for axis in may if patch.shape[axis] > 1 and generator.uniform() < 0.5]
     return patch.flip(axes) if axes else patch
 
 

@@ -14,11 +14,10 @@ from medldm.errors import InputRefused, MedldmError, UsageError
 from medldm.host import Host
 from medldm.pipeline.reading import read_cases, reader_for
 from medldm.priors.intensity import model_map
+from medldm.priors.planes import pose_of
 from medldm.training.config import DataOptions, PatchOptions, ScanRule
 from medldm.training.pack_file import read_pack
 from medldm.training.training_scan import TrainingScan, is_held_back
-
-_PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "L": "sagittal", "R": "sagittal"}
 
 
 def read_scans(
@@ -52,7 +51,8 @@ def read_scans(
             raise UsageError("E-TRN-01", f"There is no folder {folder}.", fix="Give the folder of the scans.")
         for path in _scan_paths(host, folder):
             relative = path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
-            scans += _read(host, path, relative, options, tell)
+            if not any(fnmatch.fnmatch(relative, pattern) for pattern in options.leave_out):
+                scans += _read(host, path, relative, options, tell)
     if not scans:
         raise UsageError("E-TRN-01", "There is no scan in the folders given.", fix="medldm inspect FOLDER looks there.")
     scans = _with_share_held_back(scans, options.held_back_share)
@@ -162,11 +162,13 @@ def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -
     image = volume.data.abs() if volume.data.is_complex() else volume.data
     named = re.search(rule.subject, relative) if rule.subject else None
     subject = named.group(1) if named and named.groups() else Path(relative).name.partition(".")[0]
-    planes = [_PLANES[letter] for letter in volume.grid.orientation]
+    pose = pose_of(volume.grid)
+    data = model_map(options.intensity[rule.modality], image, volume.quantity)(image).half()
+    z, y, x = (volume.grid.spacing[axis] for axis in pose.order)
     return TrainingScan(
-        data=model_map(options.intensity[rule.modality], image, volume.quantity)(image).half(),
-        planes=(planes[0], planes[1], planes[2]),
-        spacing=(volume.grid.spacing[0], volume.grid.spacing[1], volume.grid.spacing[2]),
+        data=data.permute(pose.order).flip(pose.mirrored).contiguous(),
+        planes=("axial", "coronal", "sagittal"),
+        spacing=(z, y, x),
         facts=rule.facts,
         is_mr=rule.modality == "MR",
         subject=subject,

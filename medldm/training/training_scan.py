@@ -16,7 +16,8 @@ class TrainingScan:
     """One scan in model values.
 
     Attributes:
-        data: (z, y, x) float16.
+        data: (z, y, x) float16, as a reader gives them brought to z up, y to the back and x to the patient's left, the
+            pose in which priors of volumes see every scan.
         planes: what a slice across each tensor axis is: ``axial``, ``coronal`` or ``sagittal``.
         spacing: mm along each tensor axis.
         facts: what the network is told of it.

@@ -1,0 +1,50 @@
+"""Scans as training sees them: brought to one pose, and left out where the configuration says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from training_scene import head, tiny_config, write_nifti
+
+from medldm.host import Host, load_host
+from medldm.training.scans import read_scans
+
+VALUES = head(5, (20, 24, 22))
+SPACING = (1.5, 1.2, 1.1)  # of z, y and x
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return load_host()
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SLA", "PIR", "ASR"])
+def test_one_head_stored_in_any_pose_is_one_training_scan(host: Host, axes: str, tmp_path: Path) -> None:
+    """Values, spacings and the planes across the axes: z to the head, y to the back, x to the patient's left."""
+    write_nifti(tmp_path / "t1w-3.nii.gz", 700 * VALUES, np.diag([-SPACING[2], -SPACING[1], SPACING[0], 1.0]))
+    plain_image = nibabel.load(tmp_path / "t1w-3.nii.gz")
+    there = nibabel.orientations.axcodes2ornt(tuple(axes))
+    turn = nibabel.orientations.ornt_transform(nibabel.orientations.io_orientation(plain_image.affine), there)
+    turned = plain_image.as_reoriented(turn)
+    assert "".join(nibabel.aff2axcodes(turned.affine)) == axes
+    nibabel.save(turned, tmp_path / "t1w-1.nii.gz")
+    stored, plain = read_scans(host, [tmp_path], tiny_config().data, lambda text: None)
+    assert stored.planes == plain.planes == ("axial", "coronal", "sagittal")
+    assert stored.spacing == pytest.approx(SPACING) and plain.spacing == pytest.approx(SPACING)
+    assert torch.equal(stored.data, plain.data)
+    shape_and_values = torch.from_numpy(VALUES / np.percentile(VALUES, 99.9))
+    assert torch.allclose(plain.data.float(), shape_and_values, atol=2e-3)
+
+
+def test_scans_left_out_are_neither_read_nor_asked_for_a_rule(host: Host, tmp_path: Path) -> None:
+    for name in ("t1w-1", "t1w-3", "pd-1"):
+        write_nifti(tmp_path / f"{name}.nii.gz", VALUES, np.diag([1.0, 1.0, 1.0, 1.0]))
+    (tmp_path / "pd-2.nii.gz").write_bytes(b"no scan at all")
+    told: list[str] = []
+    data = tiny_config(data={"leave_out": ["pd-*"]}).data
+    assert [scan.subject for scan in read_scans(host, [tmp_path], data, told.append)] == ["t1w-1", "t1w-3"]
+    assert told == ["2 scans: 1 subjects to train on, 1 held back"]
