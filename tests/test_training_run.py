@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from typer.testing import CliRunner
 from medldm.cli.app import app
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
-from medldm.priors.card_file import read_card
+from medldm.priors.card_file import read_card, write_card
 from medldm.priors.folder import verify
 from medldm.training import command
 from medldm.training.run import train_autoencoder, train_denoiser
@@ -122,6 +124,12 @@ def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path,
     content = _sections("tiny-latent", {"denoiser": {**DENOISER, "channels": 3, "fold": 1}})
     content["card"]["prediction"]["sigma_data"] = 1.0
     content["autoencoder"] = str(made)
+    job = _prepared(host, scans, tmp_path, content).job()
+    moved = shutil.copytree(made, tmp_path / "elsewhere")
+    assert _prepared(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() == job
+    card = read_card(moved)
+    write_card(moved, replace(card, weights={"autoencoder": replace(card.weights["autoencoder"], sha256="0" * 64)}))
+    assert _prepared(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() != job
     (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "ld", _silent)
     _sound(host, prior)
     card = read_card(prior)

@@ -18,6 +18,7 @@ from medldm.host.options import build
 from medldm.host.shipped import shipped
 from medldm.host.yaml_file import parse_scalar, read_mapping
 from medldm.inference.conditioning import Conditioning
+from medldm.priors.card_file import read_card
 from medldm.priors.family import PriorFamily
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
@@ -51,8 +52,14 @@ class Prepared:
     command: str
 
     def job(self) -> str:
-        """Hash of what makes two runs the same: the configuration without its section ``run``, and the scans."""
+        """Hash of what makes two runs the same: the configuration without its section ``run``, and the scans.
+
+        An autoencoder counts by its weights, wherever it lies.
+        """
         written = {name: value for name, value in self.written.items() if name != "run"}
+        if self.config.autoencoder:
+            weights = read_card(Path(self.config.autoencoder)).weights
+            written["autoencoder"] = {role: file.sha256 for role, file in weights.items()}
         scans = [(scan.subject, tuple(scan.data.shape), scan.held_back) for scan in self.scans]
         return hashlib.sha256(json.dumps([written, scans], sort_keys=True, default=str).encode()).hexdigest()
 
