@@ -22,6 +22,7 @@ from medldm.inference.integrators import IntegratorName, advance, integrator
 from medldm.inference.latent_prior import LatentPrior
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
 from medldm.inference.measurement_noise import measurement_noise
+from medldm.inference.misfit import HasMisfit
 from medldm.inference.networks import Autoencoder, DenoisingNetwork
 from medldm.inference.noise import Noise
 from medldm.inference.parametrization import Parametrization, SigmaTable
@@ -50,6 +51,7 @@ __all__ = [
     "Gaussian",
     "HasFilteredAdjoint",
     "HasMeasurementProx",
+    "HasMisfit",
     "HasObjectPhase",
     "HasPerturbation",
     "HasPreconditioner",

@@ -71,7 +71,7 @@ class CorrelatedNoise(Noise):
     @classmethod
     def of(cls, noise: Noise, length_mm: float, *stacks: SliceStack) -> Self:
         """The correlated form of a source of noise."""
-        return cls(noise.seed, noise.case, stacks, length_mm)
+        return cls(noise.seed, noise.case, stacks, length_mm, first_sample=noise.first_sample)
 
     def like(self, x: Tensor, purpose: str, *, step: int) -> Tensor:
         """Noise of the shape of ``x``, N(0, 1) per real component, correlated along its stack.
@@ -88,7 +88,8 @@ class CorrelatedNoise(Noise):
         moved = x.movedim(stack.axis, 1)
         inner = (*moved.shape[2:], 2) if x.is_complex() else tuple(moved.shape[2:])
         out = torch.empty((*moved.shape[:2], *inner), dtype=torch.float32, device=x.device)
-        for sample in range(len(out)):
+        for at in range(len(out)):
+            sample = self.first_sample + at
             drawn: dict[int, Tensor] = {}
             for first in range(0, out.shape[1], _SLICES_AT_ONCE):
                 index, weights = knots.block(first, first + _SLICES_AT_ONCE)
@@ -98,7 +99,7 @@ class CorrelatedNoise(Noise):
                 }
                 fields = torch.stack(list(drawn.values())).flatten(1)
                 part = weights.to(x.device) @ fields
-                out[sample, first : first + len(part)] = part.reshape(-1, *inner)
+                out[at, first : first + len(part)] = part.reshape(-1, *inner)
         noise = torch.view_as_complex(out) if x.is_complex() else out
         return noise.movedim(1, stack.axis).to(x.dtype).contiguous()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medldm.inference.capabilities import HasMeasurementProx, HasSurrogate
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
+from medldm.inference.misfit import HasMisfit
 from medldm.operators import Diagonal, FiniteDifference, LinearOperator
 
 
@@ -61,8 +62,8 @@ class SliceCoupling:
 class Coupled:
     """A likelihood with a :class:`SliceCoupling` in its ``prox``; energy, gradient and chi are the likelihood's own.
 
-    ``surrogate``, ``measurement_prox`` and ``degrees_of_freedom`` are passed on where the likelihood has them; a
-    surrogate is coupled too.
+    ``surrogate``, ``measurement_prox``, ``misfit``, ``components`` and ``degrees_of_freedom`` are passed on
+    where the likelihood has them; a surrogate is coupled too.
 
     Attributes:
         likelihood: of the measurement.
@@ -81,6 +82,8 @@ class Coupled:
             passed["surrogate"] = lambda: replace(self, likelihood=inner.surrogate())
         if isinstance(inner, HasMeasurementProx):
             passed["measurement_prox"] = inner.measurement_prox
+        if isinstance(inner, HasMisfit):
+            passed["misfit"], passed["components"] = inner.misfit, inner.components
         if hasattr(inner, "degrees_of_freedom"):
             passed["degrees_of_freedom"] = inner.degrees_of_freedom
         # On the instance, where protocols look for what an object can do.

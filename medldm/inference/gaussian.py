@@ -69,18 +69,25 @@ class Gaussian:
         weights = torch.as_tensor(self.std, dtype=real.dtype, device=real.device) ** -2
         return weights if self.sampled is None else weights * self.sampled.to(weights)
 
+    @property
+    def components(self) -> Tensor:
+        """Real components of each sample that were measured: 0, 1 or 2; broadcastable to the measurement."""
+        number = 2 if self.measurement.is_complex() else 1
+        if self.sampled is None:
+            return torch.tensor(number, device=self.measurement.device)
+        return number * (self.sampled != 0).long()
+
     @cached_property
     def degrees_of_freedom(self) -> int:
         """Number of real components that were measured."""
-        components = 2 if self.measurement.is_complex() else 1
-        if self.sampled is None:
-            return components * self.measurement.numel()
-        return components * int((self.sampled != 0).expand(self.measurement.shape).sum())
+        return int(self.components.expand(self.measurement.shape).sum())
+
+    def misfit(self, u: Tensor) -> Tensor:
+        """``W |A u - y|^2``, see :class:`medldm.inference.HasMisfit`."""
+        return (self.operator(u) - self.measurement).abs().square() * self.weights
 
     def energy(self, u: Tensor) -> Tensor:
-        residual = self.operator(u) - self.measurement
-        squared = residual.abs().square() * self.weights
-        return 0.5 * squared.sum(self.operator.codomain.dims())
+        return 0.5 * self.misfit(u).sum(self.operator.codomain.dims())
 
     def gradient(self, u: Tensor) -> Tensor:
         return self._data_normal(u) - self._backprojected

@@ -8,7 +8,8 @@ slice), so batching, device, worker and resumption do not change it. Complex noi
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,10 +23,16 @@ class Noise:
     Attributes:
         seed: of the recipe, ``run.seed``.
         case: identity of the case; the same scan gives the same draws in any batch.
+        first_sample: number of the first sample that :meth:`like` draws for.
     """
 
     seed: int
     case: str = ""
+    first_sample: int = field(default=0, kw_only=True)
+
+    def from_sample(self, number: int) -> Self:
+        """The draws of the samples from this number on, whatever else is drawn with them."""
+        return replace(self, first_sample=number)
 
     def stream(self, purpose: str, *, step: int = 0, sample: int = 0, slice_: int = 0) -> np.random.Generator:
         """A generator for one purpose (``"measurement"``, ``"mask"``, ``"renoise"``, ...)."""
@@ -59,7 +66,7 @@ class Noise:
         out = torch.empty((*x.shape, 2) if x.is_complex() else x.shape, dtype=torch.float32)
         for s in range(x.shape[0]):
             for z in range(x.shape[1]):
-                stream = self.stream(purpose, step=step, sample=s, slice_=z)
+                stream = self.stream(purpose, step=step, sample=self.first_sample + s, slice_=z)
                 out[s, z] = torch.from_numpy(stream.standard_normal(out.shape[2:], dtype=np.float32))
         noise = torch.view_as_complex(out) if x.is_complex() else out
         return noise.to(device=x.device, dtype=x.dtype if x.is_complex() else real)

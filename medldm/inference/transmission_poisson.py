@@ -58,10 +58,19 @@ class TransmissionPoisson:
         transmitted, mean = self._means(self.operator(u))
         return self.operator.H(transmitted * (self.measurement / mean - 1))
 
-    def chi(self, u: Tensor) -> Tensor:
+    def misfit(self, u: Tensor) -> Tensor:
+        """``(n - lambda)^2 / lambda``, see :class:`medldm.inference.HasMisfit`."""
         _, mean = self._means(self.operator(u))
         pearson: Tensor = (self.measurement - mean).square() / mean
-        return pearson.sum(self.operator.codomain.dims()) / self.degrees_of_freedom
+        return pearson
+
+    def chi(self, u: Tensor) -> Tensor:
+        return self.misfit(u).sum(self.operator.codomain.dims()) / self.degrees_of_freedom
+
+    @property
+    def components(self) -> Tensor:
+        """One for each count."""
+        return torch.ones((), dtype=torch.long, device=self.measurement.device)
 
     @property
     def degrees_of_freedom(self) -> int:

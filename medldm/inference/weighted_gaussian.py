@@ -71,16 +71,22 @@ class WeightedGaussian:
         floored = counts.clamp(min=cls.COUNT_FLOOR)
         return cls(operator, torch.log(blank / floored), floored.square() / (floored + electronic_variance))
 
+    @property
+    def components(self) -> Tensor:
+        """Real components of each sample that have a weight: 0, 1 or 2; broadcastable to the measurement."""
+        return (2 if self.measurement.is_complex() else 1) * (self.weights > 0).long()
+
     @cached_property
     def degrees_of_freedom(self) -> int:
         """Number of real components with a positive weight."""
-        components = 2 if self.measurement.is_complex() else 1
-        return components * int((self.weights > 0).expand(self.measurement.shape).sum())
+        return int(self.components.expand(self.measurement.shape).sum())
+
+    def misfit(self, u: Tensor) -> Tensor:
+        """``W |A u - y|^2``, see :class:`medldm.inference.HasMisfit`."""
+        return (self.operator(u) - self.measurement).abs().square() * self.weights
 
     def energy(self, u: Tensor) -> Tensor:
-        residual = self.operator(u) - self.measurement
-        squared = residual.abs().square() * self.weights
-        return 0.5 * squared.sum(self.operator.codomain.dims())
+        return 0.5 * self.misfit(u).sum(self.operator.codomain.dims())
 
     def gradient(self, u: Tensor) -> Tensor:
         return self.operator.H(self.weights * (self.operator(u) - self.measurement))
