@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from medldm.inference import Gaussian, Noise, TransmissionPoisson, WeightedGaussian
+from medldm.inference.likelihood import Likelihood
 from medldm.inference.prior_share import prior_share, unmeasured_part
 from medldm.operators import Diagonal, LinearOperator, Space
 
@@ -14,6 +15,10 @@ SHAPE = (2, 6, 8)
 
 def image(dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return 1.5 + Noise(3).normal(SHAPE, dtype, "image", std=0.2)
+
+
+def share_of(likelihood: Likelihood, u: torch.Tensor) -> torch.Tensor:
+    return prior_share(u, unmeasured_part(likelihood, u))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -28,7 +33,7 @@ def test_a_diagonal_operator_leaves_what_its_weights_leave(dtype: torch.dtype, u
     u = unit * image(dtype)
     likelihood = Gaussian(Diagonal(space, gains / unit), torch.zeros(SHAPE, dtype=dtype), std)
     eps = 1 / float(u.abs().square().mean()) * (2 if dtype.is_complex else 1)
-    share = prior_share(likelihood, u)
+    share = share_of(likelihood, u)
     expected = eps / ((gains / unit) ** 2 / std**2 + eps)
     torch.testing.assert_close(share, expected, rtol=2e-3, atol=1e-6)
     assert not share.is_complex()
@@ -63,17 +68,17 @@ def test_air_has_no_share() -> None:
     u = image()
     u[0] = 1e-9
     likelihood = Gaussian(Diagonal(Space(("z", "y", "x"), SHAPE, torch.float64), torch.zeros(())), 0 * u, 1.0)
-    share = prior_share(likelihood, u)
+    share = share_of(likelihood, u)
     assert float(share[0].max()) < 1e-6
     assert float(share[1].min()) == pytest.approx(1)
-    assert float(prior_share(likelihood, 0 * u).abs().max()) == 0
+    assert float(share_of(likelihood, 0 * u).abs().max()) == 0
 
 
 def test_counts_have_a_share_too() -> None:
     u = image()
     operator = Diagonal(Space(("z", "y", "x"), SHAPE, torch.float64), torch.ones(()))
     few, many = (
-        prior_share(TransmissionPoisson(operator, photons * torch.exp(-u), photons), u).mean() for photons in (1.0, 1e6)
+        share_of(TransmissionPoisson(operator, photons * torch.exp(-u), photons), u).mean() for photons in (1.0, 1e6)
     )
     assert float(many) < 1e-4
     assert float(few) > 0.1

@@ -15,11 +15,16 @@ def command(
     context: typer.Context,
     reconstruction: Annotated[Path, typer.Argument(help="Image, or output folder of `medldm reconstruct`.")],
     truth: Annotated[Path, typer.Option("--truth", help="Reference image.")],
+    slices: Annotated[
+        str | None, typer.Option("--slices", help="Range along z of the truth, for example 40:60.")
+    ] = None,
     modality: options.Modality = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Compare an image with the truth, voxel by voxel, on the truth's own scale.
+
+    An output folder of several samples has its spread compared with the error too.
 
     Examples:
         medldm evaluate out/reconstruction.nii.gz --truth brain.nii.gz
@@ -34,18 +39,26 @@ def command(
         from rich.console import Console
         from rich.table import Table
 
-        from medldm.cli.tables import ordered
-        from medldm.pipeline.evaluate import evaluate
+        from medldm.cli.tables import ordered, print_calibration
+        from medldm.pipeline.evaluate import evaluate, evaluate_spread
 
-        metrics = evaluate(
-            reconstruction, truth, read=options.read_request(modality=modality), host=session_of(context).host()
+        host, read, cut = (
+            session_of(context).host(),
+            options.read_request(modality=modality),
+            options.slice_range(slices),
         )
+        metrics = evaluate(reconstruction, truth, read=read, slices=cut, host=host)
+        calibration = evaluate_spread(reconstruction, truth, read=read, slices=cut, host=host)
         if as_json:
-            sys.stdout.write(json.dumps({"event": "metrics", **metrics}) + "\n")
+            found = {"calibration": calibration} if calibration else {}
+            sys.stdout.write(json.dumps({"event": "metrics", **metrics, **found}) + "\n")
             return
         table = Table("metric", "value", caption="Research use only")
         for name in ordered(list(metrics)):
             table.add_row(name, f"{metrics[name]:.5g}")
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        if calibration:
+            print_calibration(console, calibration)
 
     finish(work, as_json=as_json, verbose=verbose)

@@ -52,5 +52,7 @@ def show_plan(
         table.add_row(section, json.dumps(content))
     parts = ", ".join(f"{name} {in_words(size)}" for name, size in memory.as_dict().items() if name != "total")
     table.add_row("memory", f"about {in_words(memory.total)} ({parts})")
+    if recipe.samples > 1:
+        table.add_row("samples", f"{recipe.samples}, {memory.samples_at_once} at once")
     table.add_row("time", "measured data: not estimated" if seconds is None else f"about {seconds:.0f} s")
     Console().print(table)

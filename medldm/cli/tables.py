@@ -41,3 +41,21 @@ def print_metrics(console: Console, record: Mapping[str, Any]) -> None:
     console.print(f"chi {chi}, {seconds:.1f} s, peak memory {peak:.2f} GiB", highlight=False)
     for sentence in record["gates_failed"]:
         console.print(f"[red]gate failed[/] {sentence}", highlight=False)
+
+
+def print_calibration(console: Console, values: Mapping[str, Any]) -> None:
+    """Coverage of the predictive intervals, and error against spread."""
+    table = Table("interval", "covers", title=f"{values['samples']} samples, {values['voxels']} voxels of the object")
+    for level, covered in values["coverage"].items():
+        table.add_row(f"{float(level):.0%}", f"{covered:.1%}")
+    console.print(table)
+    table = Table("spread (rms)", "error (rms)", title="tenths of the voxels by rising spread")
+    for part in values["bins"]:
+        table.add_row(f"{part['spread']:.4g}", f"{part['error']:.4g}")
+    console.print(table)
+    if values["ratio"] is not None:
+        console.print(
+            f"calibration ratio {values['ratio']:.3g}: rms error {values['rms_error']:.4g} over the rms spread "
+            f"{values['rms_spread']:.4g} times sqrt(1 + 1/n); 1 is right, above 1 the spread is too small",
+            highlight=False,
+        )

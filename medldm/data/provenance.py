@@ -7,9 +7,20 @@ from datetime import datetime
 from typing import Literal
 
 RESEARCH_ONLY = "RESEARCH USE ONLY - not for diagnosis"
+FAILED = "FAILED its quality check: does not explain its measurement"
 GENERATIVE = "generative reconstruction, may contain structures not present in the patient"
 
-Role = Literal["reconstruction", "baseline", "simulated-input", "deviation", "sample"]
+Role = Literal[
+    "reconstruction",
+    "baseline",
+    "simulated-input",
+    "deviation",
+    "sample",
+    "spread",
+    "interval-lower",
+    "interval-upper",
+    "prior-share",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,7 @@ class Provenance:
         simulated: the measurement was computed from an image; the word SIMULATED must be written.
         generative: a learned prior took part.
         created: time of the run.
+        failed: a check of the run failed; the image does not fit its measurement, and says so.
     """
 
     role: Role
@@ -37,6 +49,7 @@ class Provenance:
     simulated: bool
     weights_hash: str = ""
     generative: bool = False
+    failed: bool = False
 
     @property
     def comment(self) -> str:
@@ -46,6 +59,8 @@ class Provenance:
             parts.append("SIMULATED measurement")
         if self.generative:
             parts.append(GENERATIVE)
+        if self.failed:
+            parts.append(FAILED)
         return "; ".join(parts)
 
     @property
@@ -54,4 +69,6 @@ class Provenance:
         words = ["medldm", self.role]
         if self.simulated:
             words.append("SIMULATED")
+        if self.failed:
+            words.append("FAILED")
         return " ".join([*words, "RESEARCH ONLY"])[:64]

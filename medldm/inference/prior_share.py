@@ -9,7 +9,7 @@ from medldm.inference.likelihood import Likelihood
 from medldm.inference.proximal import solve_normal_equations
 
 # Voxels with less than this part of the image's root mean square have nothing in them whose origin could be asked for.
-_NOTHING = 0.01
+_NOTHING = 0.05
 
 
 def unmeasured_part(likelihood: Likelihood, u: Tensor, iterations: int = 30) -> Tensor:
@@ -46,16 +46,19 @@ def unmeasured_part(likelihood: Likelihood, u: Tensor, iterations: int = 30) -> 
     )
 
 
-def prior_share(likelihood: Likelihood, u: Tensor, iterations: int = 30) -> Tensor:
+def prior_share(u: Tensor, free: Tensor) -> Tensor:
     """The share of each voxel that came from the prior: ``|n| / (|n| + |u - n|)`` with ``n`` the unmeasured part.
 
     Between 0, measured well, and 1, not measured. For a diagonal ``A`` it is ``eps / (W a^2 + eps)``. Where both parts
-    together are below a hundredth of the image's root mean square (air), they are compared with that instead.
+    together are below a twentieth of the image's root mean square (air), they are compared with that instead.
+
+    Args:
+        u: image.
+        free: its :func:`unmeasured_part`.
 
     Returns:
         Real, of the shape of ``u``.
     """
-    free = unmeasured_part(likelihood, u, iterations)
     known = (u - free).abs()
     floor = _NOTHING * u.abs().square().mean().sqrt()
     together = torch.maximum(free.abs() + known, floor)

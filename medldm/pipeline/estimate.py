@@ -38,7 +38,7 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     posed = pose(host, recipe, acquisition, case_hash(probe), device_named(device))
     set_up = time.perf_counter() - begun
     begun = time.perf_counter()
-    problem = problem_of(posed, start_image(host, recipe, posed), recipe.samples)
+    problem = problem_of(posed, start_image(host, recipe, posed))
     started = time.perf_counter() - begun
 
     ticks = []
@@ -48,4 +48,4 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
         ticks.append(time.perf_counter())
         total = step.total
     per_step = (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1) if len(ticks) > 1 else 0.0
-    return set_up + scale * (measured + started + total * per_step)
+    return set_up + scale * (measured + started + recipe.samples * total * per_step)

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from medldm.pipeline.recipe import Recipe
 _PROGRAM_BYTES = 450 * 2**20
 # Image-sized arrays that a run holds besides those of the solver: truth, start, estimate, output, metrics.
 _IMAGES_OF_THE_PIPELINE = 6
+# Besides, for several samples: their mean, squares and first, and the solver's own mean twice as large where complex.
+_IMAGES_OF_SAMPLES = 5
 # Image-sized and measurement-sized arrays that a solver holds at its peak, where it does not say.
 _IMAGES_OF_A_SOLVER = 8
 _MEASUREMENTS_OF_A_SOLVER = 2
@@ -30,12 +32,16 @@ _KEPT_PAGES = 1.3
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes a run is expected to need at its peak."""
+    """Bytes a run is expected to need at its peak.
+
+    ``samples_at_once`` is how many samples the solver works on together, which its bytes hold.
+    """
 
     physics: int
     solver: int
     pipeline: int
     prior: int = 0
+    samples_at_once: int = 1
 
     @property
     def total(self) -> int:
@@ -63,7 +69,7 @@ def plan_memory(
     measured: int = 0,
     prior: ChosenPrior | None = None,
 ) -> MemoryPlan:
-    """Predict the peak memory of a reconstruction on ``grid``.
+    """Predict the peak memory of a reconstruction on ``grid``, one sample at a time.
 
     Args:
         host: plugins; a physics states its own need, a solver how many images and measurements it holds
@@ -84,18 +90,29 @@ def plan_memory(
     images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
     measurements = int(getattr(solver, "measurements_held", _MEASUREMENTS_OF_A_SOLVER))
     held = images * image + measurements * measurement
-    pipeline = _IMAGES_OF_THE_PIPELINE * voxels * 4
+    pipeline = (_IMAGES_OF_THE_PIPELINE + (_IMAGES_OF_SAMPLES if recipe.samples > 1 else 0)) * voxels * 4
     if prior is None:
         return MemoryPlan(max(need, measured), held, pipeline)
-    # The solver works on the prior's grid, on all samples at once.
-    held = recipe.samples * held * math.prod(prior.plan.grid.shape) // voxels
+    # The solver works on the prior's grid.
+    held = held * math.prod(prior.plan.grid.shape) // voxels
     return MemoryPlan(max(need, measured), held, pipeline, prior.bytes_needed())
 
 
 def check_memory(
     host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None, prior: ChosenPrior | None = None
 ) -> MemoryPlan:
-    """The plan of a case; refused when it exceeds ``limit``, or the memory that is free when None."""
+    """The plan of a case, with as many samples at once as fit; refused when not even one does.
+
+    Args:
+        host: plugins.
+        recipe: what will run.
+        case: what is read.
+        limit: bytes; the memory that is free when None.
+        prior: that takes part.
+
+    Raises:
+        OutOfMemory: E-MEM-01.
+    """
     is_complex = case.modality == "MR" or case.data.is_complex()
     measured = case.data.element_size() * case.data.numel() if isinstance(case, Acquisition) else 0
     plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured, prior=prior)
@@ -108,7 +125,11 @@ def check_memory(
             why="It would be killed in the middle, or make the machine swap.",
             fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory.",
         )
-    return plan
+    at_once = recipe.samples
+    if allowed is not None and plan.solver:
+        rest = plan.total - round(_KEPT_PAGES * plan.solver)
+        at_once = max(1, min(at_once, int((allowed - rest) / (_KEPT_PAGES * plan.solver))))
+    return replace(plan, solver=at_once * plan.solver, samples_at_once=at_once)
 
 
 def available_bytes() -> int | None:

@@ -119,7 +119,7 @@ def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:
 def finished_volume(
     estimate: Tensor, acquisition: Acquisition, case: Volume | Acquisition, method: str, events: tuple[Event, ...] = ()
 ) -> Volume:
-    """An image in the unit in which scans are written: mean over samples, magnitude of a complex image.
+    """An image in the unit in which scans are written: the mean over samples of their magnitudes, where complex.
 
     Args:
         estimate: (sample, z, y, x) in the acquisition's unit, on its grid.
@@ -128,11 +128,11 @@ def finished_volume(
         method: for the history.
         events: what was done to the estimate since the solver, for the history.
     """
-    image = estimate.mean(0)
     history = acquisition.history.then("reconstruct", method=method)
     history = History((*history.events, *events))
-    if image.is_complex():
-        image, history = image.abs(), history.then("magnitude")
+    if estimate.is_complex():
+        estimate, history = estimate.abs(), history.then("magnitude")
+    image = estimate.mean(0)
     volume = Volume(
         data=image.float().cpu(),
         grid=acquisition.grid,

@@ -1,30 +1,53 @@
-"""``preview.png``: three planes of input, baseline, reconstruction and difference."""
+"""``preview.png``: three planes of input, baseline, reconstruction, difference, spread and what came from the prior."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
-from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
+from medldm.data.provenance import FAILED, GENERATIVE, RESEARCH_ONLY
+from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
 
 _PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
 _CT_WINDOW = (-200.0, 1600.0)
 _COLUMN_INCHES = 3.1
+_PRIOR = "what came from the prior"
 Image = NDArray[np.float32]
 
 
-def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | None, record: Mapping[str, Any]) -> Path:
-    """Draw and save the preview; all pictures of a row share one window.
+@dataclass(frozen=True)
+class _Column:
+    """One column of the sheet: the same volume in three planes, its grey values or colours, and what these are."""
+
+    title: str
+    volume: Volume
+    limits: tuple[float, float]
+    colours: str = "gray"
+    label: str = ""
+    gamma: float = 1.0
+
+
+def save_preview(
+    path: Path,
+    image: Volume,
+    baseline: Volume,
+    truth: Volume | None,
+    record: Mapping[str, Any],
+    maps: Mapping[str, Map] | None = None,
+) -> Path:
+    """Draw and save the preview; all images share one window, each map has its own scale.
 
     Args:
         path: PNG file to write.
@@ -32,40 +55,30 @@ def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | No
         baseline: the start image.
         truth: the image measured, or a reference; None leaves its column out.
         record: of the run, for the caption.
+        maps: of uncertainty; the spread and the share of the prior are shown where they are among them.
     """
-    columns = [("start image", baseline), ("reconstruction", image)]
-    if truth is not None:
-        columns.insert(0, ("input (truth)" if record["simulated"] else "reference", truth))
-    reference = truth or baseline
-    low, high = window(reference)
-    difference = image.data.abs().float() if image.data.is_complex() else image.data.float()
-    other = reference.data.abs() if reference.data.is_complex() else reference.data
-    error = (difference.cpu() - other.cpu()).numpy()
-    span = max(float(np.percentile(np.abs(error[:: max(1, error.shape[0] // 16)]), 99.5)), 1e-6 * (high - low))
-    titles = [title for title, _ in columns] + ["reconstruction - " + ("input" if truth is not None else "start")]
-    stacks = [canonical(volume) for _, volume in columns]
-    stacks.append(canonical(Volume(torch.from_numpy(error), image.grid)))
+    low, high = window(truth or baseline)
+    columns = _columns(image, baseline, truth, record, maps or {})
+    stacks = [canonical(column.volume) for column in columns]
 
     heights = [_COLUMN_INCHES * max(_height_over_width(*stacks[0], plane), 0.2) for plane in _PLANES]
-    size = (_COLUMN_INCHES * len(titles), sum(heights) + 1.0)
+    size = (_COLUMN_INCHES * len(columns), sum(heights) + 1.6)
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(3, len(titles), squeeze=False, height_ratios=heights)
-    for row, plane in enumerate(_PLANES):
-        for column, (data, spacing) in enumerate(stacks):
-            axes = grid[row][column]
-            last = column == len(titles) - 1
-            limits = (-span, span) if last else (low, high)
-            _show(axes, data, spacing, plane, limits, "RdBu_r" if last else "gray")
-            if row == 0:
-                axes.set_title(titles[column], color="white", fontsize=10)
-            if column == 0:
-                axes.set_ylabel(plane, color="white", fontsize=10)
-    unit = {"HU": " HU", "1/mm": " /mm", "arbitrary": ""}[image.quantity]
+    grid = figure.subplots(3, len(columns), squeeze=False, height_ratios=heights)
+    for number, (column, (data, spacing)) in enumerate(zip(columns, stacks, strict=True)):
+        for row, plane in enumerate(_PLANES):
+            drawn = _show(grid[row][number], data, spacing, plane, column)
+            if number == 0:
+                grid[row][0].set_ylabel(plane, color="white", fontsize=10)
+        grid[0][number].set_title(column.title, color="white", fontsize=10)
+        bar = figure.colorbar(drawn, ax=list(grid[:, number]), location="bottom", shrink=0.8, aspect=30, pad=0.01)
+        bar.set_label(column.label or _unit(image) or "signal", color="0.8", fontsize=8)
+        bar.ax.tick_params(colors="0.8", labelsize=7)
     figure.suptitle(_caption(record), color="white", fontsize=10)
     warning = f"\n{GENERATIVE}" if record.get("generative") else ""
     figure.supxlabel(
-        f"window {low:.4g} to {high:.4g}{unit}, difference ±{span:.3g}{unit}; "
+        f"window {low:.4g} to {high:.4g} {_unit(image)}".rstrip() + "; "
         f"patient's right on the left; {RESEARCH_ONLY}{warning}",
         color="0.8",
         fontsize=8,
@@ -74,8 +87,44 @@ def save_preview(path: Path, image: Volume, baseline: Volume, truth: Volume | No
     return path
 
 
+def _columns(
+    image: Volume, baseline: Volume, truth: Volume | None, record: Mapping[str, Any], maps: Mapping[str, Map]
+) -> list[_Column]:
+    reference = truth or baseline
+    limits = window(reference)
+    columns = [_Column("start image", baseline, limits), _Column("reconstruction", image, limits)]
+    if truth is not None:
+        columns.insert(0, _Column("input (truth)" if record["simulated"] else "reference", truth, limits))
+    other = reference.data.abs() if reference.data.is_complex() else reference.data
+    error = Volume((image.data.cpu() - other.cpu()).float(), image.grid)
+    span = max(_high(error), 1e-6 * (limits[1] - limits[0]))
+    title = "reconstruction - " + ("input" if truth is not None else "start")
+    columns.append(_Column(title, error, (-span, span), "RdBu_r", f"difference {_unit(image)}"))
+    if SPREAD in maps:
+        spread = maps[SPREAD].volume
+        top = max(_high(spread), 1e-6 * (limits[1] - limits[0]))
+        number = record["uncertainty"]["samples"]
+        label = f"standard deviation {_unit(image)}"
+        columns.append(_Column(f"spread of {number} samples", spread, (0.0, top), "magma", label))
+    if PRIOR_SHARE in maps:
+        share = maps[PRIOR_SHARE].volume
+        columns.append(_Column(_PRIOR, share, (0.0, 1.0), "viridis", "share of the voxel's value", gamma=0.5))
+    return columns
+
+
+def _high(volume: Volume) -> float:
+    """The 99.5th percentile of the magnitudes of a part of the slices."""
+    data = volume.data.abs().cpu().numpy()
+    return float(np.percentile(data[:: max(1, data.shape[0] // 16)], 99.5))
+
+
+def _unit(volume: Volume) -> str:
+    return {"HU": "HU", "1/mm": "/mm", "arbitrary": ""}[volume.quantity]
+
+
 def _caption(record: Mapping[str, Any]) -> str:
-    parts = ["SIMULATED measurement"] if record["simulated"] else []
+    parts = [FAILED] if record.get("gates_failed") else []
+    parts += ["SIMULATED measurement"] if record["simulated"] else []
     parts.append(f"recipe {record['recipe']['name']}, solver {record['recipe']['solver']['name']}")
     for name in ("baseline", "reconstruction"):
         values = record["metrics"].get(name, {})
@@ -133,11 +182,10 @@ def _height_over_width(data: Image, spacing: tuple[float, float, float], plane: 
     return float(picture.shape[0] * aspect / picture.shape[1])
 
 
-def _show(
-    axes: Axes, data: Image, spacing: tuple[float, float, float], plane: str, limits: tuple[float, float], cmap: str
-) -> None:
+def _show(axes: Axes, data: Image, spacing: tuple[float, float, float], plane: str, column: _Column) -> AxesImage:
     picture, aspect = _cut(data, spacing, plane)
-    axes.imshow(picture, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=aspect, interpolation="nearest")
+    scale = PowerNorm(column.gamma, *column.limits) if column.gamma != 1 else Normalize(*column.limits)
+    shown = axes.imshow(picture, cmap=column.colours, norm=scale, aspect=aspect, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for letter, place in zip(("R", "L") if plane != "sagittal" else ("A", "P"), (0.02, 0.98), strict=True):
@@ -151,3 +199,4 @@ def _show(
             va="center",
             ha="left" if place < 0.5 else "right",
         )
+    return shown

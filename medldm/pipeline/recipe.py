@@ -35,7 +35,7 @@ class Recipe:
         coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
-        outputs: ``write`` (names of writers) and ``gates``.
+        outputs: ``write`` (names of writers), ``maps`` (of uncertainty, all that there are by default) and ``gates``.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Recipe:
         self._require("solver", "name")
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
-        known_keys("outputs", self.outputs, ("write", "gates"))
+        known_keys("outputs", self.outputs, ("write", "maps", "gates"))
         known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
         for key, least in (("seed", 0), ("samples", 1)):
             value = self.run.get(key, least)

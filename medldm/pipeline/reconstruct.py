@@ -11,10 +11,11 @@ from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
 from medldm.inference import run
-from medldm.pipeline.checks import check_finite, check_gates, failed_gates
+from medldm.pipeline.checks import check_gates, doubts, failed_gates
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.events import Listener, Teller
+from medldm.pipeline.maps import chosen_maps, is_exact
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.metrics import compare, compare_slices
 from medldm.pipeline.output import OutputFolder
@@ -26,7 +27,9 @@ from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import write_results
 from medldm.pipeline.resume import job_of
+from medldm.pipeline.sampling import Sampling, check_samples
 from medldm.pipeline.simulate import measure
+from medldm.pipeline.uncertainty import uncertainty_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +37,11 @@ class Reconstruction:
     """What a run gives.
 
     Attributes:
-        image: the reconstruction, in the unit of the scan.
+        image: the reconstruction, in the unit of the scan; of several samples their mean.
         baseline: the start image, what one gets without the solver.
         truth: the image that was measured, or the reference given; None without either.
         record: the content of ``run.json``.
+        maps: of its uncertainty, by name: ``spread``, ``lower``, ``upper``, ``prior-share``; what there is.
         files: what was written.
     """
 
@@ -45,6 +49,7 @@ class Reconstruction:
     baseline: Volume
     truth: Volume | None
     record: Mapping[str, Any]
+    maps: Mapping[str, Volume] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
 
 
@@ -120,7 +125,9 @@ def reconstruct(
         tell("warning", unused)
     for sentence in choose_coherence(host, chosen).left_out:
         tell("warning", sentence)
-    check_memory(host, chosen, case, max_memory, prior)
+    check_samples(chosen, prior)
+    wanted = chosen_maps(chosen)
+    plan = check_memory(host, chosen, case, max_memory, prior)
 
     # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
     with timer("simulate"):
@@ -137,28 +144,38 @@ def reconstruct(
     # 4. The start image, and 5. everything restated in the units and on the grid of the prior.
     with timer("start"):
         start = start_image(host, chosen, posed)
-        problem = problem_of(posed, start, chosen.samples, tell)
+        problem = problem_of(posed, start, tell=tell)
 
-    # 6. The solver, to its last step.
+    # 6. The solver, to its last step, for one sample after another or several together.
     job = job_of(chosen, identity, prior)
     progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
+    sampling = Sampling(posed.solver, problem, chosen.samples, plan.samples_at_once)
     with timer("solve"), progress:
-        state = progress.restored(where)
-        last = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, problem.noise, state), progress)
-        check_finite(last.estimate)
+        run(sampling.steps(progress.restored(where)), progress)
+    drawn = sampling.drawn
 
-    # 7. Back to the grid and the unit of the scan, 8. and how well it went.
-    estimate = problem.on_scan(last.estimate)
-    image = finished_volume(estimate, acquisition, case, str(chosen.solver["name"]), problem.events)
+    # 7. Back to the grid and the unit of the scan: the mean of the samples, and how far to trust it.
+    method = str(chosen.solver["name"])
+    events = (*problem.events, *drawn.events(is_complex=start.is_complex()))
+    image = finished_volume(drawn.mean[None], acquisition, case, method, events)
     baseline = finished_volume(start[None], acquisition, case, "start")
+    with timer("uncertainty"):
+        uncertainty = uncertainty_of(posed, problem, drawn, image, reference, wanted)
+
+    # 8. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
         metrics = {
             "baseline": compare(host, baseline, reference),
             "reconstruction": compare(host, image, reference),
         }
+        if drawn.count > 1:
+            sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
+            metrics["first sample"] = compare(host, sample, reference)
         curves = compare_slices(host, image, reference)
-        chi = [float(value) for value in problem.likelihood.chi(last.estimate)]
+    fit = drawn.fit(problem.likelihood)
     gates = chosen.outputs.get("gates", {})
+    for sentence in doubts(fit, gates, exact=is_exact(posed.solver)):
+        tell("warning", sentence)
     record = run_record(
         job=job,
         recipe=chosen,
@@ -170,19 +187,21 @@ def reconstruct(
         timer=timer,
         metrics=metrics,
         curves=curves,
-        chi=chi,
-        failed=failed_gates(chi, gates),
+        fit=fit,
+        uncertainty=uncertainty.record,
+        failed=failed_gates(fit, gates),
         device=where,
     )
     files: list[Path] = []
     if folder is not None:
-        files = write_results(host, folder, chosen, record, image, baseline, reference)
+        files = write_results(host, folder, chosen, record, image, baseline, reference, uncertainty.maps)
         progress.forget()
         tell("write", f"{len(files)} files in {folder.path}", path=str(folder.path))
-    check_gates(chi, gates)
+    check_gates(fit, gates)
     host.case_finished(identity[:12], record)
-    tell("done", "finished", chi=chi, **metrics["reconstruction"])
-    return Reconstruction(image, baseline, reference, record, files)
+    tell("done", "finished", chi=fit.chi, **metrics["reconstruction"])
+    maps = {name: found.volume for name, found in uncertainty.maps.items()}
+    return Reconstruction(image, baseline, reference, record, maps, files)
 
 
 def _cropped(case: Volume | Acquisition, slices: slice) -> Volume:

@@ -20,6 +20,7 @@ import medldm
 from medldm.data import Acquisition, Volume
 from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.host import Host
+from medldm.pipeline.checks import Fit
 from medldm.pipeline.recipe import Recipe
 
 SCHEMA = "medldm-run/1"
@@ -73,7 +74,8 @@ def run_record(
     timer: Timer,
     metrics: Mapping[str, Mapping[str, float]],
     curves: Mapping[str, Sequence[float | None]],
-    chi: list[float],
+    fit: Fit,
+    uncertainty: Mapping[str, Any],
     failed: list[str],
     device: torch.device,
 ) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def run_record(
         timer: seconds per stage so far.
         metrics: per image (``baseline``, ``reconstruction``), empty without a truth.
         curves: of the reconstruction's metrics along its slices; empty without a truth.
-        chi: squared weighted residual per degree of freedom, one per sample.
+        fit: of each sample to the measurement.
+        uncertainty: see :func:`medldm.pipeline.uncertainty.uncertainty_of`.
         failed: sentences of the gates that failed.
         device: that computed.
     """
@@ -109,7 +112,9 @@ def run_record(
         "image": image.as_record(),
         "metrics": {name: dict(values) for name, values in metrics.items() if values},
         **({"curves": {name: list(values) for name, values in curves.items()}} if curves else {}),
-        "chi": chi,
+        "chi": fit.chi,
+        **({"chi_slices": fit.slices} if fit.slices else {}),
+        **({"uncertainty": dict(uncertainty)} if uncertainty else {}),
         "gates_failed": failed,
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ import medldm
 from medldm.data import Provenance, Volume, Writer
 from medldm.errors import UsageError
 from medldm.host import Host
+from medldm.pipeline.maps import Map
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.preview import save_preview
 from medldm.pipeline.recipe import Recipe
@@ -26,6 +28,7 @@ def write_results(
     image: Volume,
     baseline: Volume,
     truth: Volume | None,
+    maps: Mapping[str, Map],
 ) -> list[Path]:
     """Write images, ``preview.png`` and, last, ``run.json`` with the hash of every file.
 
@@ -37,17 +40,23 @@ def write_results(
         image: the reconstruction.
         baseline: the start image.
         truth: for the preview; None without one.
+        maps: of uncertainty, written as ``reconstruction-spread`` and so on.
     """
     names = recipe.outputs.get("write", ["nifti"])
     if not isinstance(names, list) or not names:
         raise UsageError("E-RCP-08", f"outputs.write is {names!r}.", fix="For example: outputs.write=[nifti, dicom]")
     writers = [cast(Writer, host.build("writers", str(name), {}, where="outputs.write")) for name in names]
 
+    made = provenance(record, recipe)
+
     def write(aside: Path) -> list[Path]:
         files = []
         for writer in writers:
-            files += writer.write(image, aside, "reconstruction", provenance(record, recipe))
-        files.append(save_preview(aside / "preview.png", image, baseline, truth, record))
+            files += writer.write(image, aside, "reconstruction", made)
+            for name, found in maps.items():
+                told = replace(made, role=found.role, method=f"{found.meaning}; {made.method}")
+                files += writer.write(found.volume, aside, f"reconstruction-{name}", told)
+        files.append(save_preview(aside / "preview.png", image, baseline, truth, record, maps))
         hashes = {str(file.relative_to(aside)): _sha256(file) for file in files}
         target = aside / "run.json"
         text = json.dumps({**record, "files": hashes}, indent=2, allow_nan=False)
@@ -74,6 +83,7 @@ def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
         simulated=bool(record["simulated"]),
         weights_hash=str(prior.get("weights_hash", "")),
         generative=bool(record["generative"]),
+        failed=bool(record["gates_failed"]),
     )
 
 

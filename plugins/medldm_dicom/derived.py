@@ -14,7 +14,11 @@ from medldm_dicom.header import text
 from medldm_dicom.quantise import Quantisation
 from medldm_dicom.uids import uid
 
-ROLES = ("reconstruction", "baseline", "simulated-input", "deviation", "sample")
+# Their order numbers the series of a run.
+ROLES = (
+    *("reconstruction", "baseline", "simulated-input", "deviation", "sample"),
+    *("spread", "interval-lower", "interval-upper", "prior-share"),
+)
 # DICOM PS3.16: CID 7203 Image Derivation, CID 7202 Source Image Purposes, CID 7005 Contributing Equipment.
 _CODES = {
     "processing": ("110001", "DCM", "Image Processing"),
@@ -77,7 +81,7 @@ def describe_derivation(image: Dataset, provenance: Provenance, quantisation: Qu
     ]
     image.DerivationDescription = plain(". ".join(sentences) + ".", 1024)
     # A baseline may be filtered back-projection or zero filling; only the method line says which.
-    iterative = provenance.role in {"reconstruction", "sample", "deviation"}
+    iterative = provenance.role not in {"baseline", "simulated-input"}
     names = ["processing", *(["iterative"] if iterative else []), *(["ai"] if provenance.generative else [])]
     image.DerivationCodeSequence = [code(name) for name in names]
     equipment = Dataset()

@@ -38,7 +38,8 @@ class DicomWriter:
     images are written as magnitude.
 
     Attributes:
-        series_number: of the reconstruction; baseline, simulated input, deviation and samples follow it.
+        series_number: of the reconstruction; baseline, simulated input, deviation, samples and the maps of
+            uncertainty follow it.
     """
 
     series_number: Annotated[int, Field(ge=1, le=2**31 - 10)] = 9000
