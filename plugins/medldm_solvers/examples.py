@@ -163,7 +163,7 @@ def zdds() -> SolverExample:
     The image corrected by the data is ``u = (1 - K) v + K q`` with ``K = W / (W + lam / sigma^2)``, and the noise is
     that of ``v``.
     """
-    solver = ZDDS(steps=8, zeta=0.3, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+    solver = ZDDS(steps=8, zeta=0.3, temperature=1.0, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
 
     def step(sigma: float, x: Tensor, v: Tensor, q: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
         K = W / (W + solver.lam / sigma**2)

@@ -26,12 +26,14 @@ class ZDDS:
 
     The direction points away from the prior's image, not from the corrected one, so every step takes the full
     correction of the data: more steps lean more on the data, and in the limit of many all that is measured is fitted by
-    least squares. ``lam`` therefore belongs to a number of steps.
+    least squares. ``lam`` therefore belongs to a number of steps; less so where all noise is drawn anew.
 
     Attributes:
         steps: denoisings.
         lam: weight of the prior's image in the data step; 1 takes the noise level for its error.
         zeta: share of the variance of each level that is drawn anew; 0 is deterministic after the start.
+        temperature: of what is drawn, its standard deviation over that of the level. 1 is the paper's, for samples that
+            differ as they should; below, the image comes closer to a mean of samples, and samples differ by too little.
         sigma_max: first noise level, in the prior's unit; None begins at pure noise, the prior's largest.
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
@@ -43,8 +45,9 @@ class ZDDS:
     measurements_held: ClassVar[int] = 3
 
     steps: Annotated[int, Field(ge=1)] = 50
-    lam: Annotated[float, Field(gt=0)] = 1.0
-    zeta: Annotated[float, Field(ge=0, le=1)] = 0.7
+    lam: Annotated[float, Field(gt=0)] = 0.25
+    zeta: Annotated[float, Field(ge=0, le=1)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=1)] = 0.5
     sigma_max: Annotated[float, Field(gt=0)] | None = 1.0
     sigma_min: Annotated[float, Field(gt=0)] | None = None
     rho: Annotated[float, Field(gt=0)] = 7.0
@@ -67,7 +70,7 @@ class ZDDS:
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:
-            x, first = start + levels[0] * noise.like(start, "start", step=0), 0
+            x, first = start + self.temperature * levels[0] * noise.like(start, "start", step=0), 0
             memory = extrapolate.nothing(x)
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
@@ -77,6 +80,7 @@ class ZDDS:
             u = likelihood.prox(v, self.lam / sigma**2, start=v, iterations=self.cg_iterations)
             # DDIM with the direction of the denoiser (DDS), whose eta^2 is zeta
             aim, memory = extrapolate(levels, k, x, v, memory)
-            fresh = noise.like(x, "renoise", step=k) if self.zeta > 0 and after > 0 else None
+            drawn = self.zeta > 0 and after > 0
+            fresh = self.temperature * noise.like(x, "renoise", step=k) if drawn else None
             x = advance(x, aim, sigma, after, self.zeta, fresh, shift=u - v)
             yield Step(k, self.steps, sigma, x, u, {"x": x, "memory": memory, "index": torch.tensor(k)})

@@ -37,7 +37,7 @@ def test_one_step_is_the_proximal_step_at_the_denoised_image(dtype):
     y = torch.full((1, 2, 4), 0.7, dtype=dtype)
     sigma, lam, std = 0.8, 2.0, 0.3
     prior = GaussianPrior(image, MEAN, STD)
-    solver = ZDDS(steps=1, lam=lam, sigma_max=sigma, cg_iterations=50)
+    solver = ZDDS(steps=1, lam=lam, temperature=1.0, sigma_max=sigma, cg_iterations=50)
     found = run(solver.solve(Gaussian(Diagonal(image, d), y, std), prior, start, NOISE)).estimate
     x = start + sigma * NOISE.like(start, "start", step=0)
     v = MEAN + STD**2 / (STD**2 + sigma**2) * (x - MEAN)
@@ -51,26 +51,28 @@ def test_without_data_and_fresh_noise_it_follows_the_probability_flow(dtype):
     shape, high = (2, 3, 4), 5.0
     prior = GaussianPrior(space(*shape, dtype=dtype), MEAN, STD)
     start = torch.full((1, *shape), 2.0, dtype=dtype)
-    solver = ZDDS(steps=2000, zeta=0.0, sigma_max=high)
+    solver = ZDDS(steps=2000, zeta=0.0, temperature=1.0, sigma_max=high)
     found = run(solver.solve(unmeasured(shape, dtype), prior, start, NOISE)).estimate
     begun = start + high * NOISE.like(start, "start", step=0)
     expected = MEAN + STD / math.sqrt(STD**2 + high**2) * (begun - MEAN)
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
 @pytest.mark.parametrize("zeta", [0.0, 0.3, 1.0])
-def test_without_data_the_spread_of_the_samples_is_that_of_the_recursion(zeta):
-    """``Var' = (c + sigma'/sigma sqrt(1 - zeta) (1 - c))^2 Var + sigma'^2 zeta``, per real component."""
+def test_without_data_the_spread_of_the_samples_is_that_of_the_recursion(zeta, temperature):
+    """``Var' = (c + sigma'/sigma sqrt(1 - zeta) (1 - c))^2 Var + sigma'^2 zeta T^2``, per real component."""
     shape = (4, 50, 100)
     prior = GaussianPrior(space(*shape, dtype=torch.complex128), MEAN, STD)
-    solver = ZDDS(steps=12, zeta=zeta, sigma_max=3.0)
+    solver = ZDDS(steps=12, zeta=zeta, temperature=temperature, sigma_max=3.0)
     start = torch.full((1, *shape), MEAN, dtype=torch.complex128)
     found = run(solver.solve(unmeasured(shape, torch.complex128), prior, start, NOISE)).estimate - MEAN
     levels = descent(prior, 12, low=None, high=3.0)
-    variance = 3.0**2
+    variance = (temperature * 3.0) ** 2
     for sigma, after in pairwise(levels):
         c = STD**2 / (STD**2 + sigma**2)
-        variance = (c + after / sigma * math.sqrt(1 - zeta) * (1 - c)) ** 2 * variance + after**2 * zeta
+        kept = c + after / sigma * math.sqrt(1 - zeta) * (1 - c)
+        variance = kept**2 * variance + (after * temperature) ** 2 * zeta
     for part in (found.real, found.imag):
         # The variance of 20000 draws has a relative standard deviation of one per cent.
         assert float(part.square().mean()) == pytest.approx(variance, rel=0.04)
@@ -84,7 +86,7 @@ def test_many_steps_fit_the_measured_by_least_squares():
     start = torch.zeros(1, 1, 1, 4, dtype=torch.float64)
     away = {}
     for steps in (20, 2000):
-        solver = ZDDS(steps=steps, zeta=0.0, sigma_max=5.0)
+        solver = ZDDS(steps=steps, lam=1.0, zeta=0.0, temperature=1.0, sigma_max=5.0)
         found = run(solver.solve(likelihood, prior, start, NOISE)).estimate
         away[steps] = float((found - y).abs().max())
     assert away[20] > 0.1
@@ -109,7 +111,7 @@ def test_a_complex_image_of_known_phase_takes_a_prior_of_magnitudes():
     phase = torch.polar(torch.ones_like(angle), angle)
     image = space(*shape, dtype=torch.complex128)
     likelihood = Gaussian(Identity(image), phase * (1.2 + 0.1j), 0.1)
-    solver = ZDDS(steps=10, zeta=0.0, sigma_max=20.0, cg_iterations=20)
+    solver = ZDDS(steps=10, lam=1.0, zeta=0.0, temperature=1.0, sigma_max=20.0, cg_iterations=20)
     start = torch.zeros(1, *shape, dtype=torch.complex128)
     prior = PhaseFrozen(GaussianPrior(space(*shape), MEAN, STD), phase)
     found = run(solver.solve(likelihood, prior, start, TurnedNoise(phase))).estimate / phase
