@@ -112,3 +112,11 @@ def test_recipes_are_valid_for_their_components() -> None:
         host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
         host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver")
         assert isinstance(recipe, Recipe)
+
+
+def test_a_whole_section_is_replaced() -> None:
+    recipe = load_recipe("mri-4x", ["solver={name: cgls, iterations: 3}", "solver.iterations=4"])
+    assert recipe.solver == {"name": "cgls", "iterations": 4}
+    for wrong in ("solver=cgls", "solver", "solvr={name: cgls}"):
+        with pytest.raises(UsageError, match=r"E-RCP-0[23]"):
+            load_recipe("mri-4x", [wrong])

@@ -20,7 +20,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log lines, and t
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped recipe, or a path ending in .yaml.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one value of the recipe: section.key=value. May be repeated."),
+    typer.Option("--set", help="Change the recipe: section.key=value, or section={...}; repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all randomness; short for run.seed.")]
 Series = Annotated[

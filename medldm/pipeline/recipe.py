@@ -126,13 +126,18 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
     def changed(self, assignments: Sequence[str]) -> Recipe:
-        """The recipe with ``section.key=value`` applied, as ``--set`` gives them."""
+        """The recipe with ``section.key=value``, or ``section={...}``, applied, as ``--set`` gives them."""
         sections: dict[str, Any] = self.as_dict()
         for assignment in assignments:
             path, equals, text = assignment.partition("=")
             keys = path.strip().split(".")
             if keys == ["coherence"] and text.strip() == NONE:
                 sections["coherence"] = {}
+                continue
+            if equals and len(keys) == 1 and isinstance(whole := parse_scalar(text), Mapping):
+                # Another solver has other options: the section is replaced, not merged.
+                known_keys("recipe", {keys[0]: None}, SECTIONS)
+                sections[keys[0]] = _plain(whole)
                 continue
             if not equals or len(keys) < 2 or not all(keys):
                 raise UsageError(
