@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from medldm.data import Grid, Volume
+from medldm.pipeline.maps import Map
 from medldm.pipeline.preview import canonical, save_preview, window
 
 RECORD = {
@@ -58,3 +60,27 @@ def test_the_picture_is_drawn_even_of_one_slice_of_nothing(tmp_path: Path, with_
     pixels = imread(path)
     assert pixels.ndim == 3
     assert pixels[..., :3].max() > 0.5  # titles and letters, not an empty sheet
+
+
+def test_maps_have_columns_and_a_failed_check_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid.isotropic((4, 12, 9), (3, 1, 1))
+    image = Volume(torch.rand(4, 12, 9), grid, "HU", "CT")
+    maps = {
+        "spread": Map(Volume(torch.full((4, 12, 9), 3.0), grid, "HU"), "spread", ""),
+        "prior-share": Map(Volume(torch.ones(4, 12, 9), grid), "prior-share", ""),
+    }
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    save_preview(tmp_path / "p.png", image, image, None, RECORD | {"uncertainty": {"samples": 4}}, maps)
+    save_preview(tmp_path / "q.png", image, image, None, RECORD | {"gates_failed": ["chi is 9"]}, {})
+    titles = [[axes.get_title() for axes in figure.axes if axes.get_title()] for figure in drawn]
+    assert titles[0] == [*titles[1], "spread of 4 samples", "what came from the prior"]
+    labels = [axes.get_xlabel() for axes in drawn[0].axes if axes.get_xlabel()]
+    assert labels == ["HU", "HU", "difference HU", "standard deviation HU", "share of the voxel's value"]
+    # The images have one window, a share goes from 0 to 1.
+    limits = [axes.images[0].get_clim() for axes in drawn[0].axes if axes.get_title()]
+    assert limits[0] == limits[1] == (-1000, 600)
+    assert limits[3][0] == 0
+    assert limits[4] == (0, 1)
+    assert "FAILED" in drawn[1]._suptitle.get_text()  # type: ignore[union-attr, attr-defined]
+    assert "FAILED" not in drawn[0]._suptitle.get_text()  # type: ignore[union-attr, attr-defined]
