@@ -120,3 +120,10 @@ def test_a_whole_section_is_replaced() -> None:
     for wrong in ("solver=cgls", "solver", "solvr={name: cgls}"):
         with pytest.raises(UsageError, match=r"E-RCP-0[23]"):
             load_recipe("mri-4x", [wrong])
+
+
+def test_another_solver_has_other_options() -> None:
+    recipe = load_recipe("mri-4x", ["solver.iterations=4", "solver.name=cgls"])
+    assert recipe.solver == {"name": "cgls", "iterations": 4}
+    same = load_recipe("mri-4x")
+    assert load_recipe("mri-4x", [f"solver.name={same.solver['name']}"]).solver == same.solver

@@ -126,9 +126,12 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
     def changed(self, assignments: Sequence[str]) -> Recipe:
-        """The recipe with ``section.key=value``, or ``section={...}``, applied, as ``--set`` gives them."""
+        """The recipe with ``section.key=value``, or ``section={...}``, applied, as ``--set`` gives them.
+
+        Another ``solver.name`` drops the options of the solver that was there, which are not its own.
+        """
         sections: dict[str, Any] = self.as_dict()
-        for assignment in assignments:
+        for assignment in sorted(assignments, key=lambda one: not one.strip().startswith("solver.name=")):
             path, equals, text = assignment.partition("=")
             keys = path.strip().split(".")
             if keys == ["coherence"] and text.strip() == NONE:
@@ -151,7 +154,10 @@ class Recipe:
                 node = node.setdefault(key, {})
                 if not isinstance(node, dict):
                     raise UsageError("E-RCP-03", f"--set {path}: {key!r} is a value, not a section.")
-            node[keys[-1]] = parse_scalar(text)
+            value = parse_scalar(text)
+            if keys == ["solver", "name"] and value != node.get("name"):
+                node.clear()
+            node[keys[-1]] = value
         return from_mapping(self.name, sections)
 
 
