@@ -347,6 +347,18 @@ def test_frozen_phase_knows_no_negative_magnitudes() -> None:
     assert float((phase.conj() * negative).real.max()) < -1.9
 
 
+def test_where_there_is_no_phase_nothing_is_made_up() -> None:
+    phase = _phase().clone()
+    phase[:, :3] = 0
+    prior = PhaseFrozen(SlicewisePrior(_pixel(_denoiser()), DEPTH), phase)
+    x = torch.view_as_complex(_random(1, DEPTH, ROWS, COLUMNS, 2))
+    found = prior.denoise(x, SIGMA[:1])
+    assert bool((found[:, :, :3] == 0).all()) and bool((found[:, :, 3:] != 0).any())
+    other = x.clone()
+    other[:, :, :3] += 5
+    assert torch.equal(prior.denoise(other, SIGMA[:1]), found)
+
+
 def test_into_and_out_of_the_frozen_phase_are_adjoint_and_inverse() -> None:
     prior = PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase(), non_negative=False)
     r = _random(1, DEPTH, ROWS, COLUMNS)

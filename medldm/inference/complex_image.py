@@ -47,17 +47,18 @@ class PhaseFrozen(ImageEdge):
     """A complex image of known phase for a prior of magnitudes: ``denoise(x) = phase max(D(Re(conj(phase) x)), 0)``.
 
     With ``r -> phase r`` from real to complex images, ``x -> Re(conj(phase) x)`` is its exact adjoint in the real inner
-    product, and its left inverse. What is in quadrature to the phase is noise to this prior, and removed.
+    product, and its left inverse. What is in quadrature to the phase is noise to this prior, and removed. Where the
+    phase is 0 so is the image: nothing is measured there, and a prior alone would fill it with what it makes up.
 
     Args:
         inner: prior of real magnitudes; its image has the shape of ``phase``.
-        phase: (z, y, x) complex numbers of magnitude 1.
+        phase: (z, y, x) complex numbers of magnitude 1, or 0 where the measurement sees nothing.
         zero: what the magnitude zero is to the prior; -1 where its images go from -1 to 1.
         non_negative: whether negative results of the inner prior become zero. A magnitude has none, so no mean of
             magnitudes has; the gradient is zero there.
 
     Raises:
-        ValueError: ``phase`` has another shape than the image, or magnitudes other than 1.
+        ValueError: ``phase`` has another shape than the image, or magnitudes other than 1 and 0.
     """
 
     parts: Tensor
@@ -66,8 +67,8 @@ class PhaseFrozen(ImageEdge):
         space = inner.image
         if tuple(phase.shape) != space.shape or space.is_complex or not phase.is_complex():
             raise ValueError(f"the phase of {space} is complex and of its shape, not {tuple(phase.shape)}")
-        if not bool(((phase.abs() - 1).abs() < 1e-3).all()):
-            raise ValueError("the phase is given by complex numbers of magnitude 1")
+        if not bool((((phase.abs() - 1).abs() < 1e-3) | (phase == 0)).all()):
+            raise ValueError("the phase is given by complex numbers of magnitude 1, or 0 where there is none")
         super().__init__(inner, Space(space.axes, space.shape, torch.complex64, space.spacing))
         self.zero = zero
         self.non_negative = non_negative

@@ -138,8 +138,8 @@ def _phase(prior: LoadedPrior, posed: Posed) -> Tensor | None:
         return None
     phase = prior.from_scan(cast(HasObjectPhase, posed.physics).object_phase(posed.acquisition, posed.operator))
     magnitude = phase.abs()
-    # Between voxels of opposite phase the interpolant vanishes; there is no signal there to have one.
-    return torch.where(magnitude > 1e-3, phase / magnitude.clamp(min=1e-3), 1)
+    # Zero where nothing is measured, and between voxels of opposite phase, where there is no signal to have one.
+    return torch.where(magnitude > 1e-3, phase / magnitude.clamp(min=1e-3), 0)
 
 
 def _offset(to_model: AffineMap, phase: Tensor | None, prior: LoadedPrior) -> float | Tensor:

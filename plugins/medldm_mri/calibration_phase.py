@@ -20,7 +20,7 @@ from medldm_mri.kspace import checked_mask
 
 
 def calibration_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-    """Unit complex numbers (z, y, x), 1 where the calibration lines show nothing.
+    """Unit complex numbers (z, y, x), 0 where the coil maps are zero: nothing is measured there.
 
     Args:
         acquisition: k-space (z, coil, ky, kx) with a fully sampled centre.
@@ -45,7 +45,7 @@ def calibration_phase(acquisition: Acquisition, operator: LinearOperator) -> Ten
     centre[..., ky, kx] = data[..., ky, kx] * window
     image = operator.H(centre)
     magnitude = image.abs()
-    return torch.where(magnitude > 0, image / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 1)
+    return torch.where(magnitude > 0, image / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 0)
 
 
 def _hann(block: slice, like: Tensor) -> Tensor:

@@ -58,15 +58,18 @@ def test_the_phase_of_the_whole_measurement_is_that_of_its_centre(maps: str, noi
     assert float(full.angle()[inside(volume)].abs().median()) > 0.3
 
 
-def test_it_is_of_unit_modulus_everywhere() -> None:
+def test_it_is_of_unit_modulus_where_the_maps_see_anything_and_zero_elsewhere() -> None:
     volume = object_of(SHAPE)
-    options = physics()
+    options = physics(maps="espirit")
     acquisition = options.simulate(volume, Noise(5))
+    operator = options.operator(acquisition, volume.grid)
+    seen = operator.maps.abs().amax(1) > 0
+    assert 0.05 < float((~seen).float().mean()) < 0.9
+    found = options.object_phase(acquisition, operator)
+    assert found.shape == SHAPE and found.dtype == torch.complex64
+    torch.testing.assert_close(found.abs(), seen.float().expand(SHAPE))
     empty = dataclasses.replace(acquisition, data=torch.zeros_like(acquisition.data))
-    for case in (acquisition, empty):
-        found = options.object_phase(case, options.operator(case, volume.grid))
-        assert found.shape == SHAPE and found.dtype == torch.complex64
-        torch.testing.assert_close(found.abs(), torch.ones(SHAPE))
+    assert not bool(options.object_phase(empty, operator).any())
 
 
 def test_k_space_without_a_sampled_centre_is_refused() -> None:
