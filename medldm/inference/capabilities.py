@@ -97,8 +97,7 @@ class HasObjectPhase(Protocol):
     """A physics of complex images that can tell their phase from the measurement alone."""
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """Smooth phase of the image as unit complex numbers (z, y, x), e.g. from calibration lines; 0 where the
-        measurement sees nothing, as beyond the coil maps.
+        """Smooth phase of the image as unit complex numbers (z, y, x), 0 where the measurement sees nothing.
 
         Args:
             acquisition: the measurement.

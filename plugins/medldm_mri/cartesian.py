@@ -14,11 +14,11 @@ from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
 from medldm_mri.calibration import calibration_region
-from medldm_mri.calibration_phase import calibration_phase
 from medldm_mri.coils import CoilArray
 from medldm_mri.espirit import Espirit
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
+from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.object_phase import SmoothPhase
 from medldm_mri.sense import Sense
@@ -132,8 +132,8 @@ class CartesianMri:
         return operator.H(acquisition.data)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """Phase of the image from the calibration lines, see :mod:`medldm_mri.calibration_phase`."""
-        return calibration_phase(acquisition, operator)
+        """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
+        return measured_phase(acquisition, operator)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""

@@ -1,4 +1,4 @@
-"""The phase from the calibration lines: right inside the object, defined everywhere, never guessed."""
+"""The phase from k-space: right inside the object, defined everywhere, never guessed."""
 
 from __future__ import annotations
 
@@ -82,3 +82,14 @@ def test_k_space_without_a_sampled_centre_is_refused() -> None:
     hollow = dataclasses.replace(acquisition, tensors={**acquisition.tensors, "mask": mask})
     with pytest.raises(InputRefused, match="E-MRI-07"):
         options.object_phase(hollow, operator)
+
+
+def test_what_few_calibration_lines_miss_is_found_in_the_rest_of_k_space() -> None:
+    """The truth with the phase found nearly fits the measurement; with that of six lines alone its chi is 5.3."""
+    shape = (2, 96, 80)
+    volume = object_of(shape)
+    options = physics(mask=SamplingMask(acceleration=3.0, calibration=0.07), noise=KSpaceNoise(std=0.01))
+    acquisition = options.simulate(volume, Noise(8))
+    operator = options.operator(acquisition, volume.grid)
+    likelihood = options.likelihood(acquisition, operator)
+    assert float(likelihood.chi(volume.data * options.object_phase(acquisition, operator))) < 1.6

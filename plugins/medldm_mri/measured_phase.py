@@ -1,0 +1,79 @@
+"""The phase of the object, as smooth as the measurement shows it.
+
+Field inhomogeneity and the receive chain give an image a phase that varies slowly. The calibration lines, combined over
+the coils by the maps of the reconstruction, show it relative to those maps; a Hann window keeps their sharp ends from
+ringing at the object's edge, as in homodyne detection (Noll, Nishimura and Macovski 1991, IEEE TMI 10, 154). What these
+few lines miss is taken from all of k-space: a least-squares image, turned back by that phase, is nearly real, so a
+low-pass of it shows the rest without the object's edges in the way.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from medldm.data import Acquisition
+from medldm.errors import InputRefused
+from medldm.operators import LinearOperator, conjugate_gradient
+from medldm_mri.calibration import calibration_region
+from medldm_mri.kspace import checked_mask
+
+# Of the phase that calibration lines miss: a half-width in cycles per field of view, as 16 calibration lines have it.
+_CYCLES = 8
+# Of the least-squares image: iterations, and a weight against noise where the coils cannot unfold.
+_ITERATIONS, _WEIGHT = 10, 0.01
+
+
+def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+    """Unit complex numbers (z, y, x), 0 where the coil maps are zero: nothing is measured there.
+
+    Args:
+        acquisition: k-space (z, coil, ky, kx) with a fully sampled centre.
+        operator: image to that k-space.
+
+    Raises:
+        InputRefused: E-MRI-07 when there is no such centre; E-MRI-04, E-MRI-06 when k-space cannot be understood.
+    """
+    mask = checked_mask(acquisition)
+    try:
+        ky, kx = calibration_region(mask)
+    except InputRefused as error:
+        raise InputRefused(
+            "E-MRI-07",
+            "The phase of the image cannot be taken from this measurement.",
+            why=error.what,
+            fix="Measure more calibration lines, or use a prior of complex images: prior.complex: channels.",
+        ) from error
+    data = acquisition.data
+    centre = torch.zeros_like(data)
+    window = _hann(ky.stop - ky.start, data)[:, None] * _hann(kx.stop - kx.start, data)
+    centre[..., ky, kx] = data[..., ky, kx] * window
+    coarse = _unit(operator.H(centre))
+    image = conjugate_gradient(
+        lambda u: operator.gram(u) + _WEIGHT * u, operator.H(data), dims=3, iterations=_ITERATIONS
+    )
+    return _unit(coarse * _smooth(coarse.conj() * image))
+
+
+def _unit(image: Tensor) -> Tensor:
+    magnitude = image.abs()
+    return torch.where(magnitude > 0, image / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 0)
+
+
+def _smooth(image: Tensor) -> Tensor:
+    """Low-pass of (z, y, x) within each slice, by a Hann window of half-width ``_CYCLES``."""
+    spectrum = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
+    kept = torch.zeros_like(spectrum)
+    sizes = [min(n, 2 * _CYCLES - 1) for n in image.shape[-2:]]
+    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(image.shape[-2:], sizes, strict=True))
+    window = _hann(sizes[0], image)[:, None] * _hann(sizes[1], image)
+    kept[..., rows, columns] = spectrum[..., rows, columns] * window
+    return torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1)))
+
+
+def _hann(n: int, like: Tensor) -> Tensor:
+    """Window of ``n`` samples whose frequency zero stands at ``n // 2``; positive throughout."""
+    frequency = torch.arange(n, dtype=like.real.dtype, device=like.device) - n // 2
+    return torch.cos(math.pi * frequency / (n + 1)).square()
