@@ -70,7 +70,8 @@ def _smooth(image: Tensor) -> Tensor:
     rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(image.shape[-2:], sizes, strict=True))
     window = _hann(sizes[0], image)[:, None] * _hann(sizes[1], image)
     kept[..., rows, columns] = spectrum[..., rows, columns] * window
-    return torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1)))
+    smooth: Tensor = torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1)))
+    return smooth
 
 
 def _hann(n: int, like: Tensor) -> Tensor:
