@@ -43,6 +43,9 @@ def command(
         bool, typer.Option("--resume", help="Go on from an interrupted run; do nothing if it is finished.")
     ] = False,
     overwrite: options.Overwrite = False,
+    classical: Annotated[
+        bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, in seconds.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, memory and time estimate; write nothing.")
     ] = False,
@@ -73,6 +76,8 @@ def command(
         host = session_of(context).host()
         changes = options.assignments(set_, seed, samples, prior)
         chosen = load_recipe(recipe, changes)
+        if classical:
+            chosen = chosen.without_prior()
         request = options.read_request(series, volume_index, untilt, allow_gaps, assume_orientation, modality)
         limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Recipe:
         prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty for classical solvers. See
             :class:`medldm.pipeline.prior_section.PriorSection`.
         solver: ``name`` and the hyper-parameters.
+        classical: ``name`` and options of the best classical solver, which a prior is tried against, see
+            :mod:`medldm.pipeline.trial`; empty tries none.
         coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
@@ -45,6 +47,7 @@ class Recipe:
     likelihood: Section = field(default_factory=dict)
     start: Section = field(default_factory=dict)
     prior: Section = field(default_factory=dict)
+    classical: Section = field(default_factory=dict)
     coherence: Section = field(default_factory=dict)
     run: Section = field(default_factory=dict)
     outputs: Section = field(default_factory=dict)
@@ -52,6 +55,8 @@ class Recipe:
     def __post_init__(self) -> None:
         self._require("acquisition", "physics")
         self._require("solver", "name")
+        if self.classical:
+            self._require("classical", "name")
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
         known_keys("outputs", self.outputs, ("write", "maps", "gates"))
@@ -114,6 +119,15 @@ class Recipe:
     def solver_options(self) -> dict[str, Any]:
         """The hyper-parameters of the solver."""
         return {key: value for key, value in self.solver.items() if key != "name"}
+
+    def without_prior(self) -> Recipe:
+        """The recipe with its classical solver in place of the one that needs a prior.
+
+        Raises:
+            UsageError: E-RCP-04 it names no classical solver.
+        """
+        self._require("classical", "name")
+        return replace(self, solver=self.classical, classical={}, prior={}, coherence={})
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe, plain dictionaries and numbers only."""

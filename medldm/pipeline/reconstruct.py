@@ -29,6 +29,7 @@ from medldm.pipeline.results import write_results
 from medldm.pipeline.resume import job_of
 from medldm.pipeline.sampling import Sampling, check_samples
 from medldm.pipeline.simulate import measure
+from medldm.pipeline.trial import trial_of
 from medldm.pipeline.uncertainty import uncertainty_of
 
 
@@ -146,23 +147,28 @@ def reconstruct(
         start = start_image(host, chosen, posed)
         problem = problem_of(posed, start, tell=tell)
 
-    # 6. The solver, to its last step, for one sample after another or several together.
+    # 6. The prior on trial against samples of the measurement that are withheld from it.
+    with timer("trial"):
+        trial = trial_of(host, chosen, posed, problem, start, tell)
+
+    # 7. The solver, to its last step, for one sample after another or several together.
     job = job_of(chosen, identity, prior)
     progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
-    sampling = Sampling(posed.solver, problem, chosen.samples, plan.samples_at_once)
+    solver = posed.solver if trial is None else trial.leaning(posed.solver)
+    sampling = Sampling(solver, problem, chosen.samples, plan.samples_at_once)
     with timer("solve"), progress:
         run(sampling.steps(progress.restored(where)), progress)
     drawn = sampling.drawn
 
-    # 7. Back to the grid and the unit of the scan: the mean of the samples, and how far to trust it.
+    # 8. Back to the grid and the unit of the scan: the mean of the samples, and how far to trust it.
     method = str(chosen.solver["name"])
-    events = (*problem.events, *drawn.events(is_complex=start.is_complex()))
+    events = (*problem.events, *(trial.events if trial else ()), *drawn.events(is_complex=start.is_complex()))
     image = finished_volume(drawn.mean[None], acquisition, case, method, events)
     baseline = finished_volume(start[None], acquisition, case, "start")
     with timer("uncertainty"):
         uncertainty = uncertainty_of(posed, problem, drawn, image, reference, wanted)
 
-    # 8. How well it went. Every sample must explain the measurement.
+    # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
         metrics = {
             "baseline": compare(host, baseline, reference),
@@ -182,7 +188,7 @@ def reconstruct(
         case=case,
         acquisition=acquisition,
         image=image,
-        prior=problem.record,
+        prior={**problem.record, **({"trial": trial.as_record()} if trial else {})},
         host=host,
         timer=timer,
         metrics=metrics,

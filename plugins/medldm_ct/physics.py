@@ -23,6 +23,7 @@ from medldm_ct.photons import DetectorNoise
 from medldm_ct.projector import Storage, XRayTransform, operator_bytes
 from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
+from medldm_ct.withheld_views import withheld_views
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -156,6 +157,10 @@ class ComputedTomography(ABC):
             operator = self.operator(acquisition, acquisition.grid).to(acquisition.data.device)
         assert isinstance(operator, HasFilteredAdjoint)
         return operator.filtered_adjoint("hann")(acquisition.data)
+
+    def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
+        """Views to try a reconstruction on, see :mod:`medldm_ct.withheld_views`."""
+        return withheld_views(acquisition.size("view"), noise)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the line integrals, float32."""

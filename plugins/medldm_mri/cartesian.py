@@ -22,6 +22,7 @@ from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.object_phase import SmoothPhase
 from medldm_mri.sense import Sense
+from medldm_mri.withheld_lines import withheld_lines
 
 NAME = "mri-cartesian"
 
@@ -134,6 +135,10 @@ class CartesianMri:
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
         return measured_phase(acquisition, operator)
+
+    def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
+        """Lines to try a reconstruction on, see :mod:`medldm_mri.withheld_lines`."""
+        return withheld_lines(checked_mask(acquisition), noise)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""

@@ -1,0 +1,73 @@
+"""Two reconstructions judged by samples of the measurement that were withheld from both.
+
+An image that was made without some of the measured samples predicts them; how far it misses says how good it is, noise
+and model being the same for all. It is the only witness a measurement has against a prior: samples that a prior's
+image was fitted to are explained by it either way (cross-validation, Stone 1974; of the measurement itself, Ward 2012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from medldm.data import Acquisition
+from medldm.inference.coupled import Coupled
+from medldm.inference.gaussian import Gaussian
+from medldm.inference.likelihood import Likelihood
+from medldm.inference.noise import Noise
+from medldm.inference.weighted_gaussian import WeightedGaussian
+
+
+@runtime_checkable
+class CanWithhold(Protocol):
+    """A physics that knows which of its samples can be spared together."""
+
+    def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
+        """1 for the samples to be withheld, 0 for others; broadcastable to the measurement.
+
+        Whole lines or views, since single samples are told by their neighbours; about a tenth of what was measured, and
+        nothing that operator or start image are made of (calibration lines).
+
+        Args:
+            acquisition: the measurement.
+            noise: which of them is drawn.
+        """
+        ...
+
+
+def without(likelihood: Likelihood, withheld: Tensor) -> Likelihood | None:
+    """The likelihood of all samples but those withheld; None where it is not Gaussian.
+
+    Args:
+        likelihood: of the image.
+        withheld: 1 for samples withheld, broadcastable to the measurement.
+    """
+    if isinstance(likelihood, Coupled):
+        rest = without(likelihood.likelihood, withheld)
+        return None if rest is None else replace(likelihood, likelihood=rest)
+    if not isinstance(likelihood, (Gaussian, WeightedGaussian)):
+        return None
+    weights = likelihood.weights * (1 - withheld.to(likelihood.weights))
+    return WeightedGaussian(likelihood.operator, likelihood.measurement, weights)
+
+
+def residual(likelihood: Likelihood, u: Tensor, withheld: Tensor) -> Tensor:
+    """Weighted residual of the samples withheld, ``(withheld W)^(1/2) (A u - y)``; (*batch, *codomain)."""
+    weights = (likelihood.weights * withheld.to(likelihood.weights)).sqrt()
+    return (likelihood.operator(u) - likelihood.measurement) * weights
+
+
+def mixing_share(first: Tensor, second: Tensor) -> float:
+    """The share ``b`` in 0 to 1 for which ``(1 - b) first + b second`` is smallest, by least squares.
+
+    Args:
+        first: residual of one image.
+        second: of the other.
+    """
+    step = second - first
+    size = float(step.abs().square().sum())
+    if size == 0:
+        return 0.0
+    return min(1.0, max(0.0, -float((step.conj() * first).real.sum()) / size))

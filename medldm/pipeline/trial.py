@@ -1,0 +1,158 @@
+"""The prior on trial: it must predict withheld samples of the scan better than a classical method does.
+
+A prior out of its depth makes images that look right. Before the reconstruction the solver, in fewer steps, and the
+recipe's classical solver run on the measurement without a tenth of its lines or views, and both predict that tenth. The
+share of the classical image that predicts best is mixed into every estimate of the reconstruction: next to none where
+the prior knows what it sees, all of it where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from medldm.data import Event
+from medldm.errors import UsageError
+from medldm.host import Host
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, run
+from medldm.inference.negotiation import refusals
+from medldm.inference.withheld import CanWithhold, mixing_share, residual, without
+from medldm.pipeline.events import Teller
+from medldm.pipeline.maps import is_exact
+from medldm.pipeline.posing import Posed
+from medldm.pipeline.problem import Problem
+from medldm.pipeline.recipe import Recipe
+
+# Of a solver's steps, for the trial.
+_STEPS = 12
+# Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
+# depth, from the third on it takes no part.
+_LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of it.
+
+    Attributes:
+        share: of the classical image, 0 to 1.
+        misfit: of the prior's prediction over that of the classical method; below 1 the prior predicts better.
+        classical: (z, y, x) in the problem's unit, from the whole measurement; None where its share is 0.
+    """
+
+    share: float
+    misfit: float
+    classical: Tensor | None = None
+
+    def leaning(self, solver: Solver) -> Solver:
+        """The solver, its estimates mixed with the classical image."""
+        return solver if self.classical is None else _Leaning(solver, self.share, self.classical)
+
+    def as_record(self) -> dict[str, float]:
+        """For ``run.json``."""
+        return {"classical_share": round(self.share, 4), "misfit_to_classical": round(self.misfit, 4)}
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """For the history of the image."""
+        return () if self.share == 0 else (Event("mix", self.as_record()),)
+
+
+def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: Tensor, tell: Teller) -> Trial | None:
+    """Put the prior on trial; None where there is none, or nothing to try it against.
+
+    Args:
+        host: plugins.
+        recipe: whose section ``classical`` names the classical solver.
+        posed: the measurement.
+        problem: as the solver sees it.
+        start: image (z, y, x) at which both begin. It knows the withheld samples, under the noise at which the solver
+            begins; what the classical solver keeps of it is in the prior's disfavour.
+        tell: hears how it goes.
+    """
+    if problem.prior is None or not recipe.classical or is_exact(posed.solver):
+        return None
+    if problem.to_scan is not None or not isinstance(posed.physics, CanWithhold):
+        tell("trial", "this physics, or another grid than that of the scan, leaves no way to try the prior")
+        return None
+    classical = classical_solver(host, recipe, posed)
+    withheld = posed.physics.withheld(posed.acquisition, posed.noise).to(start.device)
+    rest, scan_rest = without(problem.likelihood, withheld), without(posed.likelihood, withheld)
+    if rest is None or scan_rest is None:
+        tell("trial", "this likelihood leaves no way to try the prior")
+        return None
+    quick = _quick(posed.solver)
+    watch = _watching(tell)
+    ours = run(quick.solve(rest, problem.prior, problem.start, problem.noise), watch).estimate
+    theirs = run(classical.solve(scan_rest, None, start[None], posed.noise), watch).estimate
+    first, second = (residual(posed.likelihood, u, withheld) for u in (problem.on_scan(ours), theirs))
+    share = mixing_share(first, second)
+    misfit = float(first.abs().square().sum() / second.abs().square().sum())
+    if share < _LEAST:
+        tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, the prior is used as it is")
+        return Trial(0.0, misfit)
+    share = 1.0 if share >= _ALL else share
+    if share >= _WARNED:
+        tell(
+            "warning",
+            f"the prior is out of its depth on this scan: it misses withheld samples {misfit:.2f} times as far as the "
+            f"classical method, whose image therefore counts {share:.0%}",
+        )
+    else:
+        tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")
+    whole = run(classical.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
+    return Trial(share, misfit, ((whole - problem.offset) / problem.scale)[0])
+
+
+def classical_solver(host: Host, recipe: Recipe, posed: Posed) -> Solver:
+    """The solver of the section ``classical``, refused where it cannot run with this physics."""
+    options = {key: value for key, value in recipe.classical.items() if key != "name"}
+    entry = host.find("solvers", str(recipe.classical["name"]))
+    sentences = refusals(entry.needs, posed.operator)
+    if sentences:
+        raise UsageError(
+            "E-RUN-04",
+            f"The classical solver {entry.name!r} cannot run with {recipe.physics!r}: {' '.join(sentences)}",
+            fix="medldm plugins matrix prints what runs with what.",
+        )
+    return cast(Solver, host.build("solvers", entry.name, options, where="classical"))
+
+
+def _quick(solver: Solver) -> Solver:
+    """The solver with few steps, where it counts them."""
+    settings: Any = solver
+    if is_dataclass(settings) and any(field.name == "steps" for field in fields(settings)):
+        settings = replace(cast(Any, settings), steps=min(_STEPS, int(cast(Any, solver).steps)))
+    return cast(Solver, settings)
+
+
+def _watching(tell: Teller) -> Callable[[Step], None]:
+    def watch(step: Step) -> None:
+        tell("step", f"trial, step {step.index + 1} of {step.total}", index=step.index + 1, total=step.total)
+
+    return watch
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaning:
+    """A solver whose estimates are mixed with a classical image; its loop knows nothing of it."""
+
+    solver: Solver
+    share: float
+    classical: Tensor
+
+    def solve(
+        self,
+        likelihood: Likelihood,
+        prior: DiffusionPrior | None,
+        start: Tensor,
+        noise: Noise,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[Step]:
+        """The solver's own steps."""
+        for step in self.solver.solve(likelihood, prior, start, noise, state):
+            yield replace(step, estimate=torch.lerp(step.estimate, self.classical.expand_as(step.estimate), self.share))

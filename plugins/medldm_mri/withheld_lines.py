@@ -1,0 +1,40 @@
+"""Lines of k-space that a reconstruction is tried on, see :class:`medldm.inference.withheld.CanWithhold`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medldm.inference import Noise
+from medldm_mri.calibration import calibration_region
+
+_SHARE, _LEAST = 0.1, 2
+
+
+def withheld_lines(mask: Tensor, noise: Noise) -> Tensor:
+    """A tenth of the sampled lines outside the calibration region, (ky, kx): 1 where withheld.
+
+    Where the mask has no lines but points, a tenth of its points.
+
+    Args:
+        mask: (ky, kx), not zero where sampled.
+        noise: which of them is drawn.
+    """
+    sampled = (mask != 0).cpu()
+    spared = sampled.clone()
+    ky, kx = calibration_region(mask)
+    spared[ky, kx] = False
+    if bool((sampled == sampled[:, :1]).all()):
+        return _drawn(spared.all(1), noise)[:, None].expand(sampled.shape)
+    if bool((sampled == sampled[:1]).all()):
+        return _drawn(spared.all(0), noise)[None].expand(sampled.shape)
+    return _drawn(spared.flatten(), noise).reshape(sampled.shape)
+
+
+def _drawn(candidates: Tensor, noise: Noise) -> Tensor:
+    places = candidates.nonzero().flatten()
+    many = min(len(places), max(_LEAST, round(_SHARE * len(places))))
+    order = torch.from_numpy(noise.stream("withheld").permutation(len(places))[:many])
+    drawn = torch.zeros(len(candidates))
+    drawn[places[order]] = 1
+    return drawn
