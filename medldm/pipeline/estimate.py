@@ -13,6 +13,7 @@ from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.simulate import measure
+from medldm.pipeline.trial import trial_of
 
 _PROBE_SLICES = 4
 _PROBE_STEPS = 3
@@ -21,7 +22,7 @@ _PROBE_STEPS = 3
 def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, device: str = "auto") -> float | None:
     """Seconds that a reconstruction will take, by running its first steps on four slices.
 
-    Simulation, set-up and start count once per probe slice or step as measured; the first step warms up and does not
+    Simulation, set-up, start and trial count once per probe slice or step as measured; the first step warms up and does not
     count. None for a measurement, which cannot be cut into slices without knowing its physics.
     """
     if isinstance(case, Acquisition):
@@ -38,7 +39,9 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     posed = pose(host, recipe, acquisition, case_hash(probe), device_named(device))
     set_up = time.perf_counter() - begun
     begun = time.perf_counter()
-    problem = problem_of(posed, start_image(host, recipe, posed))
+    start = start_image(host, recipe, posed)
+    problem = problem_of(posed, start)
+    trial_of(host, recipe, posed, problem, start, Teller())
     started = time.perf_counter() - begun
 
     ticks = []
