@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from medldm.cli.app import app
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
+from medldm.host.shipped import shipped
 from medldm.priors.card_file import read_card, write_card
 from medldm.priors.folder import verify
 from medldm.training import command
@@ -339,3 +340,10 @@ def test_two_processes_train_one_network(scans: Path, tmp_path: Path) -> None:
     (step,) = [event for event in events if event["event"] == "step" and event["index"] == 6]
     assert step["images_per_s"] == pytest.approx(8 * step["steps_per_s"])
     assert (tmp_path / "out" / "tiny-mr" / "card.yaml").is_file() and time.monotonic() - began < 170
+
+
+@pytest.mark.parametrize("path", sorted((shipped("configs") / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_can_be_read_and_their_networks_built(host: Host, path: Path) -> None:
+    config, _ = command.read_config(path.stem)
+    family: Any = host.build("priors", config.card.family, {})
+    assert family.build(config.card.networks).named()
