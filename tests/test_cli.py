@@ -152,7 +152,7 @@ def test_bad_input_is_refused_and_nothing_written(make, code: str, recipe: Path,
         (("--allow-gaps", "yes"), 2, "E-CLI-01"),
         (("--max-memory", "much"), 2, "E-RUN-10"),
         (("--max-memory", "1M"), 5, "E-MEM-01"),
-        (("-r", "ct-60-views", "--set", "acquisition.views=0"), 2, "E-OPT-"),
+        (("-r", "ct-60-views", "--classical", "--set", "acquisition.views=0"), 2, "E-OPT-"),
     ],
 )
 def test_wrong_words_are_named(

@@ -67,6 +67,24 @@ def test_a_suite_runs_resumes_and_keeps_its_failures(suite: Path, tmp_path: Path
     assert len(events) == 4
 
 
+def test_the_classical_method_of_a_recipe_and_a_few_slices(suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE + "classical: {name: tv, lam: 3, iterations: 4}\n")
+    methods = "{own: recipe, alone: classical, same: {name: tv, lam: 3, iterations: 4}}"
+    suite.write_text(suite.read_text().replace("{start: start, own: recipe, impossible: {name: sart}}", methods))
+    psnr = {}
+    for slices in ("2", "15"):
+        out = tmp_path / f"out{slices}"
+        words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(out), "--slices", slices]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        rows = json.loads((out / "results.json").read_text())
+        found = {(row["case"], row["seed"], row["method"]): row["metrics"]["psnr"] for row in rows}
+        for case, seed in (("a", 1), ("b", 2)):
+            assert found[case, seed, "alone"] == found[case, seed, "same"] != found[case, seed, "own"]
+        psnr[slices] = found["a", 1, "own"]
+    assert psnr["2"] != psnr["15"]
+
+
 def test_only_a_part(suite: Path, tmp_path: Path) -> None:
     words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only"]
     CliRunner().invoke(app, [*words, "b"])

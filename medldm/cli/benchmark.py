@@ -19,6 +19,9 @@ def command(
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows of an earlier run in OUT.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this recipe or case. May be repeated.")] = None,
+    slices: Annotated[
+        int | None, typer.Option("--slices", min=1, help="So many slices from the middle of every case.")
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -29,6 +32,8 @@ def command(
         medldm benchmark public --data scans/ -o results
 
         medldm benchmark my-suite.yaml --data scans/ -o results --only ct-20-views --resume
+
+        medldm benchmark public --data scans/ -o few --slices 8
     """
 
     def work() -> None:
@@ -58,7 +63,7 @@ def command(
             log.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
             with Reporter(as_json=as_json, quiet=quiet) as reporter, log.open("a", encoding="utf-8") as file:
                 for row in run_suite(
-                    session_of(context).host(), plan, data, Teller((reporter,)), done=rows, device=device
+                    session_of(context).host(), plan, data, Teller((reporter,)), done=rows, device=device, middle=slices
                 ):
                     rows.append(row)
                     file.write(json.dumps(asdict(row)) + "\n")

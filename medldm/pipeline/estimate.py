@@ -22,8 +22,8 @@ _PROBE_STEPS = 3
 def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, device: str = "auto") -> float | None:
     """Seconds that a reconstruction will take, by running its first steps on four slices.
 
-    Simulation, set-up, start and trial count once per probe slice or step as measured; the first step warms up and does not
-    count. None for a measurement, which cannot be cut into slices without knowing its physics.
+    Simulation, set-up, start and trial count once per probe slice or step as measured; the first step warms up and does
+    not count. None for a measurement, which cannot be cut into slices without knowing its physics.
     """
     if isinstance(case, Acquisition):
         return None

@@ -27,9 +27,11 @@ from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import Recipe, from_mapping, load_recipe
 from medldm.pipeline.simulate import measure
+from medldm.pipeline.trial import trial_of
 
 # Methods that need no solver section of their own.
 OWN = "recipe"  # the recipe's solver
+CLASSICAL = "classical"  # its classical solver, alone; its own where that needs no prior
 START = "start"  # the recipe's start image
 PHYSICS_START = "physics-start"  # the start image of the physics: zero-filled, filtered back-projection
 
@@ -47,8 +49,10 @@ class SuiteCase:
 class Task:
     """One recipe on several cases by several methods.
 
-    ``methods`` maps a name to ``recipe`` (the recipe's own solver), ``start`` (its start image), ``physics-start``
-    (the start image of the physics alone) or a solver section. Such a section may hold a ``coherence`` of its own.
+    ``methods`` maps a name to ``recipe`` (the recipe's own solver, its prior tried against the classical one),
+    ``classical`` (the classical one alone), ``start`` (its start image), ``physics-start`` (the start image of the
+    physics alone) or a solver section. Such a section may hold a ``prior`` and a ``coherence`` of its own; its prior is
+    believed untried.
     """
 
     recipe: str
@@ -108,12 +112,19 @@ def load_suite(path: Path) -> Suite:
 
 
 def run_suite(
-    host: Host, suite: Suite, data: Path, tell: Teller, *, done: Sequence[Row] = (), device: str = "auto"
+    host: Host,
+    suite: Suite,
+    data: Path,
+    tell: Teller,
+    *,
+    done: Sequence[Row] = (),
+    device: str = "auto",
+    middle: int | None = None,
 ) -> Iterator[Row]:
     """Yield a row per recipe, case, seed and method; rows in ``done`` are not computed again.
 
     Every method of a recipe sees the same measurement and the same operator. A method that fails gives a row with its
-    error, and the suite goes on.
+    error, and the suite goes on. With ``middle`` every case is cut to so many slices from its middle.
     """
     finished = {row.key for row in done}
     total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
@@ -128,7 +139,8 @@ def run_suite(
                 if not wanted:
                     continue
                 tell("case", f"{recipe.name} on {name}, seed {seed}")
-                for row in _case_rows(host, suite.cases[name], name, recipe, task, wanted, data, device):
+                volume = _volume(host, suite.cases[name], data, middle)
+                for row in _case_rows(host, volume, name, recipe, task, wanted, device):
                     index += 1
                     tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
                     if row.error:
@@ -137,9 +149,8 @@ def run_suite(
 
 
 def _case_rows(
-    host: Host, case: SuiteCase, name: str, recipe: Recipe, task: Task, methods: list[str], data: Path, device: str
+    host: Host, volume: Volume, name: str, recipe: Recipe, task: Task, methods: list[str], device: str
 ) -> Iterator[Row]:
-    volume = _volume(host, case, data)
     identity = case_hash(volume)
     acquisition = measure(host, recipe, volume, Teller())
     begun = time.perf_counter()
@@ -173,23 +184,35 @@ def _estimate(
     if method == PHYSICS_START:
         return posed.physics.start(posed.acquisition, posed.operator)[None]
     if isinstance(method, dict):
-        solver = {key: value for key, value in method.items() if key != "coherence"}
-        changed = {"solver": solver} | {key: value for key, value in method.items() if key == "coherence"}
-        posed = with_solver(host, from_mapping(recipe.name, recipe.as_dict() | changed), posed)
+        solver = {key: value for key, value in method.items() if key not in ("coherence", "prior")}
+        changed = {"solver": solver, "classical": {}} | {key: method[key] for key in method if key not in solver}
+        recipe = from_mapping(recipe.name, recipe.as_dict() | changed)
+    elif method == CLASSICAL:
+        recipe = recipe.without_prior() if recipe.classical else recipe
     elif method != OWN:
         raise UsageError(
-            "E-SUI-03", f"The method {method!r} is not known.", fix="recipe, start, physics-start, or a solver section."
+            "E-SUI-03",
+            f"The method {method!r} is not known.",
+            fix="recipe, classical, start, physics-start, or a solver section.",
         )
+    posed = with_solver(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)
-    solution = run(posed.solver.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
+    trial = trial_of(host, recipe, posed, problem, start, Teller())
+    chosen = posed.solver if trial is None else trial.leaning(posed.solver)
+    solution = run(chosen.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
     estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)
     return estimate
 
 
-def _volume(host: Host, case: SuiteCase, data: Path) -> Volume:
+def _volume(host: Host, case: SuiteCase, data: Path, middle: int | None) -> Volume:
     volume = read_image(host, data / case.path, ReadRequest(modality=case.modality))
-    return volume if case.slices is None else volume.cropped(slice(*case.slices))
+    if case.slices is not None:
+        volume = volume.cropped(slice(*case.slices))
+    if middle is None:
+        return volume
+    first = max(0, (volume.grid.shape[0] - middle) // 2)
+    return volume.cropped(slice(first, first + middle))
 
 
 def read_rows(path: Path) -> list[Row]:
