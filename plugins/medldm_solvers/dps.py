@@ -23,15 +23,16 @@ class DPS:
     An ancestral step, and against it ``zeta`` times the gradient of the norm, not squared, of the misfit with respect
     to the noisy state. As published but for three things. The state keeps the size of the image: the paper's is
     ``1 / sqrt(1 + sigma^2)`` of it, and its step is multiplied accordingly. The misfit is weighed and over the norm of
-    the operator, and the step times the root of the number of slices, so that ``zeta`` means the same for any unit and
-    any stack. The levels are a power law.
+    the operator, and the step times the root of the number of voxels over that of steps, so that ``zeta`` means the
+    same for any unit, image size and number of steps. The levels are a power law.
 
     It needs the network's derivative: several times the memory and time of a denoising.
 
     Attributes:
         steps: denoisings and derivatives; 1000 in the paper.
-        zeta: length of a step in units of the image, as a norm over a slice, at most; the paper's is 0.3 to 1, for
-            images from -1 to 1 of 256 x 256 pixels.
+        zeta: root mean square change of the image by all gradients together, at most, in the prior's unit. The paper's
+            1 at 1000 steps is 2.3 for images from -1 to 1 of 3 x 256 x 256, 1.1 from 0 to 1. Too large diverges, the
+            sooner the fewer steps.
         sigma_max: first noise level, in the prior's unit; None begins at pure noise, the prior's largest, as published.
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
@@ -60,7 +61,7 @@ class DPS:
         prior = image_prior(prior, "dps")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
         norm = weighted_norm(likelihood.operator, likelihood.weights, noise, start.device)
-        length = self.zeta * start.shape[1] ** 0.5 / norm
+        length = self.zeta * prior.space.size**0.5 / (self.steps * norm)
         if state:
             x, first = state["x"], int(state["index"]) + 1
         else:

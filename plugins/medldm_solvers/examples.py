@@ -217,7 +217,7 @@ def dps() -> SolverExample:
     solver = DPS(steps=8, zeta=0.7, sigma_max=2.0, sigma_min=0.05)
     likelihood, prior, q = _measured_voxels()
     W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
-    length = solver.zeta * 2**0.5 / (MARGIN * W.max() ** 0.5)
+    length = solver.zeta * 30**0.5 / (solver.steps * MARGIN * W.max() ** 0.5)
     levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
     x = start + levels[0] * NOISE.like(start, "start", step=0)
     for k, (a, b) in enumerate(pairwise(levels)):
