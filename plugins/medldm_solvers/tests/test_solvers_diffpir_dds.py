@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -86,7 +87,7 @@ def test_every_integrator_resumes(solver, integrator):
         torch.testing.assert_close(rest[-1].estimate, steps[-1].estimate)
 
 
-@pytest.mark.parametrize("solver", [DiffPIR, ZDDS])
+@pytest.mark.parametrize("solver", [DiffPIR, partial(ZDDS, temperature=1.0)], ids=["diffpir", "zdds"])
 def test_an_integrator_of_second_order_follows_the_flow_in_fewer_steps(solver):
     shape = (1, 2, 3)
     likelihood, _, _ = measured(shape, 1e3)
