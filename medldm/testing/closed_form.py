@@ -108,6 +108,34 @@ class GaussianPrior:
         return z
 
 
+class GaussianLatents(GaussianPrior):
+    """The same of latents that are the image mirrored along x over ``gain``: coding is linear, and loses nothing.
+
+    Args:
+        space: of latent and image.
+        mean: of the latents, see :class:`GaussianPrior`.
+        std: likewise.
+        gain: of the decoder, see :class:`medldm.inference.BoundPrior`.
+        error: that the prior states.
+    """
+
+    latent = True
+
+    def __init__(
+        self, space: Space, mean: complex | Tensor = 0.3, std: float | Tensor = 0.5, *, gain: float, error: float = 0.0
+    ) -> None:
+        super().__init__(space, mean, std)
+        self.gain, self.error = gain, error
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Image -> latent."""
+        return x.flip(-1) / self.gain
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent -> image."""
+        return self.gain * z.flip(-1)
+
+
 class OrthonormalAutoencoder(nn.Module):
     """Blocks of ``downscale`` samples along each axis as channels, turned by an orthonormal matrix: loses nothing.
 

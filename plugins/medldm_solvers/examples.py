@@ -11,7 +11,7 @@ from torch import Tensor
 from medldm.inference import Gaussian
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 from medldm.testing import SolverExample
-from medldm.testing.closed_form import GaussianPrior
+from medldm.testing.closed_form import GaussianLatents, GaussianPrior
 from medldm.testing.solver_laws import NOISE
 from medldm_solvers.cg_sense import CGSense
 from medldm_solvers.cgls import CGLS
@@ -21,6 +21,7 @@ from medldm_solvers.diffusion_mbir import DiffusionMBIR
 from medldm_solvers.dps import DPS
 from medldm_solvers.fbp import FilteredBackProjection
 from medldm_solvers.l1_wavelet import L1Wavelet
+from medldm_solvers.latent_zdds import LatentZDDS
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.red_diff import REDDiff
@@ -170,6 +171,30 @@ def zdds() -> SolverExample:
         return (1 - K) * v + K * q, (1 - solver.zeta) ** 0.5 * (x - v) / sigma
 
     return _through_levels(solver, solver.zeta, step)
+
+
+def latent_zdds() -> SolverExample:
+    """The recursion of :func:`zdds` on latents that are the image mirrored and made three times as small."""
+    solver = LatentZDDS(steps=8, zeta=0.3, temperature=1.0, lam=1.5, sigma_max=2.0, sigma_min=0.05, cg_iterations=30)
+    likelihood, images, q = _measured_voxels()
+    prior = GaussianLatents(images.space, images.mean, 0.5, gain=3.0, error=0.2)
+    W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
+    z = levels[0] * NOISE.like(start, "start", step=0)
+    u = start
+    for k, (sigma, after) in enumerate(pairwise(levels)):
+        clean = prior.mean + 0.5**2 / (0.5**2 + sigma**2) * (z - prior.mean)
+        correction = torch.zeros_like(clean)
+        if k % solver.every == 0 or after == 0:
+            v = 3 * clean.flip(-1)
+            K = W / (W + solver.lam / (9 * sigma**2 + 0.2**2))
+            u = (1 - K) * v + K * q
+            correction = (u - v).flip(-1) / 3
+        fresh = NOISE.like(start, "renoise", step=k)
+        kept = (1 - solver.zeta) ** 0.5 * (z - clean) / sigma
+        z = clean + correction + after * (kept + solver.zeta**0.5 * fresh)
+    truth = u.to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 1e-3, prior)
 
 
 def diffpir() -> SolverExample:

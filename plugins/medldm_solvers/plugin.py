@@ -60,6 +60,13 @@ def register_solvers(register: Register) -> None:
         needs=("prior",),
     )
     register(
+        "latent-zdds",
+        "medldm_solvers.latent_zdds:LatentZDDS",
+        example="medldm_solvers.examples:latent_zdds",
+        summary="The same on latents: decode, data step, code the correction (Chung, Lee and Ye 2024)",
+        needs=("prior",),
+    )
+    register(
         "diffpir",
         "medldm_solvers.diffpir:DiffPIR",
         example="medldm_solvers.examples:diffpir",
