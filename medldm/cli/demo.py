@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Reconstruct the two phantoms that come with medldm: a brain MR and a chest CT, with priors.
 
-    About three minutes on two cores; reconstruct takes the 50 steps of the recipes, the demo 20.
+    Three to four minutes on two cores; reconstruct takes the 50 steps of the recipes, the demo 20.
 
     Example:
         medldm demo
