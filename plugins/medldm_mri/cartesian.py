@@ -16,6 +16,7 @@ from medldm.operators import LinearOperator
 from medldm_mri.calibration import calibration_region
 from medldm_mri.coils import CoilArray
 from medldm_mri.espirit import Espirit
+from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import measured_phase
@@ -37,8 +38,9 @@ class CartesianMri:
             image that is complex already keeps its own.
         mask: which samples are measured.
         noise: of the simulated measurement.
-        maps: coil maps of the reconstruction. ``espirit`` estimates them from the calibration lines; ``simulated``
-            takes those that made the measurement, which no scanner can.
+        maps: coil maps of the reconstruction. ``espirit`` estimates them from the calibration lines, and ``jsense``
+            goes on from there with all lines; ``simulated`` takes those that made the measurement, which no scanner
+            can.
         likelihood: noise model of the reconstruction.
     """
 
@@ -46,7 +48,7 @@ class CartesianMri:
     phase: Literal["smooth", "none"] = "smooth"
     mask: SamplingMask = field(default_factory=SamplingMask)
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
-    maps: Literal["espirit", "simulated"] = "espirit"
+    maps: Literal["espirit", "jsense", "simulated"] = "jsense"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
@@ -126,6 +128,8 @@ class CartesianMri:
         else:
             ky, kx = calibration_region(mask)
             maps = Espirit().maps(acquisition.data[..., ky, kx], (ny, nx))
+            if self.maps == "jsense":
+                maps = Jsense().refine(maps, acquisition.data, mask)
         return Sense(maps, mask, slices=slices)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
@@ -151,4 +155,6 @@ class CartesianMri:
         coil_stack = self.measurement_bytes(grid)
         kept = coil_stack * (2 if self.coils > 1 else 1) + (coil_stack if self.maps == "simulated" else 0)
         # One more stack while the measurement is drawn or the maps are folded, and a few slices of scratch.
-        return kept + coil_stack + 4 * 8 * self.coils * ny * nx
+        # The maps' basis in a slice: itself, folded into a probe, times the image, and transformed.
+        joint = 4 * 8 * Jsense().order ** 2 * ny * nx if self.maps == "jsense" and self.coils > 1 else 0
+        return kept + coil_stack + max(joint, 4 * 8 * self.coils * ny * nx)

@@ -1,0 +1,107 @@
+"""Coil maps from all measured lines: image and maps by turns, JSENSE (Ying and Sheng 2007, doi:10.1002/mrm.21245).
+
+Calibration lines are few where undersampling is high, and maps estimated from them miss what the other lines say.
+Given maps, the image follows by conjugate gradients; given the image, smooth maps follow by linear least squares from
+the same samples, calibration or not. The two are solved by turns, beginning with maps from the calibration lines.
+
+Maps are sums of a few cosines along each axis here (polynomials in the paper), whose coefficients are held the closer
+to zero the faster they vary. The basis stands in the place of the coils of a SENSE operator: what each of its functions
+times the image would have measured. All coils share the normal equations of that fit, which are small and solved
+exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medldm.operators import conjugate_gradient
+from medldm_mri.root_sum_of_squares import root_sum_of_squares
+from medldm_mri.sense import Sense
+
+
+@dataclass(frozen=True)
+class Jsense:
+    """Settings of the estimate.
+
+    Attributes:
+        order: cosines along each axis.
+        smoothness: the penalty on a coefficient grows with this power of its squared frequency.
+        penalty: of a constant map, as a share of the energy of the image.
+        rounds: turns of image and maps.
+        iterations: of conjugate gradients for an image.
+        damping: weight of the image's own energy in them, against noise where the coils cannot unfold.
+
+    Chosen on training scans by the angle between estimated and true maps, with 8 times undersampling; more cosines
+    follow the maps no better there, and predict withheld samples of a real 8-coil measurement worse.
+    """
+
+    order: int = 8
+    smoothness: float = 2.0
+    penalty: float = 1e-5
+    rounds: int = 4
+    iterations: int = 10
+    damping: float = 0.01
+
+    def refine(self, maps: Tensor, kspace: Tensor, mask: Tensor) -> Tensor:
+        """Maps (z, coil, y, x) that explain all lines better: sum of squares 1 where the given ones are not zero.
+
+        Args:
+            maps: to begin with, zero where no signal was seen; they keep that.
+            kspace: what was measured (z, coil, ky, kx), 0 where nothing was.
+            mask: sampling weights (ky, kx).
+        """
+        basis = self._basis(maps)
+        probe = Sense(basis[None], mask.to(maps.device))
+        refined = torch.empty_like(maps)
+        for z in range(len(maps)):
+            refined[z] = self._slice(maps[z], kspace[z], mask, basis, probe)
+        return refined
+
+    def _slice(self, maps: Tensor, kspace: Tensor, mask: Tensor, basis: Tensor, probe: Sense) -> Tensor:
+        seen = maps.abs().sum(0) > 0
+        for _ in range(self.rounds):
+            operator = Sense(maps[None], mask)
+            image = conjugate_gradient(
+                lambda u, a=operator: a.apply_gram(u) + self.damping * u,  # type: ignore[misc]
+                operator.adjoint(kspace[None]),
+                dims=3,
+                iterations=self.iterations,
+            )
+            if not bool((image != 0).any()):
+                break
+            coefficients = self._fit(probe.forward(image)[0], kspace, mask != 0, float(image.abs().square().sum()))
+            smooth = torch.einsum("kc,kyx->cyx", coefficients, basis)
+            maps = smooth * (seen / root_sum_of_squares(smooth).clamp(min=1e-12))
+        return maps
+
+    def _fit(self, probes: Tensor, kspace: Tensor, sampled: Tensor, energy: float) -> Tensor:
+        """Coefficients (basis, coil) of the smooth maps that explain k-space best.
+
+        Args:
+            probes: what each basis function times the image would have measured (basis, ky, kx).
+            kspace: what was measured (coil, ky, kx).
+            sampled: where (ky, kx).
+            energy: of the image.
+        """
+        rows, measured = probes[:, sampled], kspace[:, sampled]
+        frequency = torch.arange(self.order, dtype=torch.float64, device=rows.device) ** 2
+        rise = (1 + frequency[:, None] + frequency).flatten() ** self.smoothness
+        normal = (rows.conj() @ rows.mT).to(torch.complex128) + torch.diag(self.penalty * energy * rise)
+        solution: Tensor = torch.linalg.solve(normal, (rows.conj() @ measured.mT).to(torch.complex128))
+        return solution.to(probes.dtype)
+
+    def _basis(self, maps: Tensor) -> Tensor:
+        """Products of cosines (order squared, y, x), complex."""
+        along_y, along_x = (_cosines(n, self.order).to(maps) for n in maps.shape[-2:])
+        return torch.einsum("yk,xl->klyx", along_y, along_x).flatten(0, 1)
+
+
+def _cosines(n: int, order: int) -> Tensor:
+    """Cosines (n, order) of 0, 1/2, 1 ... cycles over the field of view; mean square 1, free at the edges."""
+    place = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    waves = torch.cos(math.pi * place[:, None] * torch.arange(order))
+    return waves * torch.where(torch.arange(order) == 0, 1.0, math.sqrt(2.0))
