@@ -85,6 +85,16 @@ def test_the_classical_method_of_a_recipe_and_a_few_slices(suite: Path, tmp_path
     assert psnr["2"] != psnr["15"]
 
 
+def test_a_method_may_change_the_recipe(suite: Path, tmp_path: Path) -> None:
+    other = "{name: tv, lam: 3, iterations: 4}"
+    methods = f"{{same: {{set: ['solver={other}']}}, other: {other}, own: recipe}}"
+    suite.write_text(suite.read_text().replace("{start: start, own: recipe, impossible: {name: sart}}", methods))
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only", "b"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    rows = {(row.method, row.seed): row for row in read_rows(tmp_path / "out" / "rows.ndjson")}
+    assert rows["same", 1].metrics == rows["other", 1].metrics != rows["own", 1].metrics
+
+
 def test_only_a_part(suite: Path, tmp_path: Path) -> None:
     words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only"]
     CliRunner().invoke(app, [*words, "b"])
@@ -109,6 +119,9 @@ def test_the_shipped_suite_is_valid() -> None:
     suite = load_suite(shipped("configs") / "suites" / "public.yaml")
     assert len(suite.cases) == 12
     assert {task.recipe for task in suite.tasks} == {path.stem for path in shipped("configs").glob("*.yaml")}
+    assert {task.recipe for task in load_suite(shipped("configs") / "suites" / "ablations.yaml").tasks} <= {
+        task.recipe for task in suite.tasks
+    }
 
 
 def test_mean_and_spread_are_over_cases() -> None:

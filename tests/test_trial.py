@@ -15,7 +15,7 @@ from medldm.cli.app import app
 from medldm.data import Grid, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import Coupled, Gaussian, Noise, SliceCoupling, TransmissionPoisson
+from medldm.inference import Coupled, Gaussian, Noise, SliceCoupling, TransmissionPoisson, WeightedGaussian
 from medldm.inference.withheld import CanWithhold, mixing_share, residual, without
 from medldm.operators import Diagonal, Space
 from medldm.pipeline.events import Event
@@ -71,7 +71,7 @@ def test_what_is_withheld_has_no_say_but_is_predicted() -> None:
     torch.testing.assert_close(missed[0, 0, 1, 2], torch.tensor((2 * 3 - (1 + 2j)) / 0.5, dtype=torch.complex128))
 
 
-def test_the_coupling_of_slices_stays_and_photon_counts_are_left_alone() -> None:
+def test_the_coupling_of_slices_stays_and_photon_counts_have_their_gaussian_stand_in() -> None:
     likelihood, withheld = gaussian(), torch.ones(1, 2, 3)
     coupled = Coupled.along(likelihood, SliceCoupling(), 0, (3.0, 1.0, 1.0))
     rest = without(coupled, withheld)
@@ -79,7 +79,13 @@ def test_the_coupling_of_slices_stays_and_photon_counts_are_left_alone() -> None
     assert not bool(rest.weights.any())
     space = Space(("z", "y", "x"), (1, 2, 3))
     counts = TransmissionPoisson(Diagonal(space, torch.ones(1, 2, 3)), torch.full((1, 2, 3), 50.0), 100.0)
-    assert without(counts, withheld) is None
+    withheld[0, 0] = 0
+    rest = without(counts, withheld)
+    assert isinstance(rest, WeightedGaussian)
+    torch.testing.assert_close(rest.weights, 50 * (1 - withheld))
+    # exp(-u) = 1/2 explains half of the photons
+    missed = residual(counts, torch.full((1, 1, 2, 3), 1 + float(torch.tensor(2.0).log())), withheld)
+    torch.testing.assert_close(missed[0], 50**0.5 * withheld)
 
 
 def recipe(**sections: Any) -> Recipe:

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from medldm.data import Acquisition
+from medldm.inference.capabilities import HasSurrogate
 from medldm.inference.coupled import Coupled
 from medldm.inference.gaussian import Gaussian
 from medldm.inference.likelihood import Likelihood
@@ -38,7 +39,7 @@ class CanWithhold(Protocol):
 
 
 def without(likelihood: Likelihood, withheld: Tensor) -> Likelihood | None:
-    """The likelihood of all samples but those withheld; None where it is not Gaussian.
+    """The likelihood of all samples but those withheld; None where it is not Gaussian and has no Gaussian stand-in.
 
     Args:
         likelihood: of the image.
@@ -47,6 +48,8 @@ def without(likelihood: Likelihood, withheld: Tensor) -> Likelihood | None:
     if isinstance(likelihood, Coupled):
         rest = without(likelihood.likelihood, withheld)
         return None if rest is None else replace(likelihood, likelihood=rest)
+    if isinstance(likelihood, HasSurrogate):
+        return without(likelihood.surrogate(), withheld)
     if not isinstance(likelihood, (Gaussian, WeightedGaussian)):
         return None
     weights = likelihood.weights * (1 - withheld.to(likelihood.weights))
@@ -54,7 +57,12 @@ def without(likelihood: Likelihood, withheld: Tensor) -> Likelihood | None:
 
 
 def residual(likelihood: Likelihood, u: Tensor, withheld: Tensor) -> Tensor:
-    """Weighted residual of the samples withheld, ``(withheld W)^(1/2) (A u - y)``; (*batch, *codomain)."""
+    """Weighted residual of the samples withheld, ``(withheld W)^(1/2) (A u - y)``; (*batch, *codomain).
+
+    Of a likelihood that is not Gaussian that of its stand-in, as in :func:`without`.
+    """
+    if isinstance(likelihood, HasSurrogate):
+        likelihood = likelihood.surrogate()
     weights = (likelihood.weights * withheld.to(likelihood.weights)).sqrt()
     return (likelihood.operator(u) - likelihood.measurement) * weights
 

@@ -51,8 +51,8 @@ class Task:
 
     ``methods`` maps a name to ``recipe`` (the recipe's own solver, its prior tried against the classical one),
     ``classical`` (the classical one alone), ``start`` (its start image), ``physics-start`` (the start image of the
-    physics alone) or a solver section. Such a section may hold a ``prior`` and a ``coherence`` of its own; its prior is
-    believed untried.
+    physics alone), a solver section, or ``set`` with assignments that change the recipe. A solver section may hold a
+    ``prior`` and a ``coherence`` of its own. The prior of the last two is believed untried.
     """
 
     recipe: str
@@ -183,7 +183,9 @@ def _estimate(
         return start[None]
     if method == PHYSICS_START:
         return posed.physics.start(posed.acquisition, posed.operator)[None]
-    if isinstance(method, dict):
+    if isinstance(method, dict) and "set" in method:
+        recipe = recipe.changed([*method["set"], "classical={}"])
+    elif isinstance(method, dict):
         solver = {key: value for key, value in method.items() if key not in ("coherence", "prior")}
         changed = {"solver": solver, "classical": {}} | {key: method[key] for key in method if key not in solver}
         recipe = from_mapping(recipe.name, recipe.as_dict() | changed)
@@ -193,7 +195,7 @@ def _estimate(
         raise UsageError(
             "E-SUI-03",
             f"The method {method!r} is not known.",
-            fix="recipe, classical, start, physics-start, or a solver section.",
+            fix="recipe, classical, start, physics-start, a solver section, or set: [section.key=value].",
         )
     posed = with_solver(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)

@@ -26,10 +26,13 @@ class LineIntegralLikelihood:
         name: ``weighted-gaussian``, line integrals weighted by their photon counts; ``transmission-poisson``, the
             counts themselves, for low dose; ``gaussian``, line integrals of equal noise.
         std: of a line integral for ``gaussian``; ``acquisition``, as it was measured or simulated, or a number.
+        newton_steps: of a proximal step of ``transmission-poisson``, at most. A solver that takes many proximal steps,
+            each from where the last one ended, needs one.
     """
 
     name: Literal["weighted-gaussian", "transmission-poisson", "gaussian"] = "weighted-gaussian"
     std: Literal["acquisition"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "acquisition"
+    newton_steps: Annotated[int, Field(ge=1)] = 10
 
     def __call__(self, acquisition: Acquisition, operator: LinearOperator) -> Likelihood:
         """The likelihood of a measurement.
@@ -57,7 +60,8 @@ class LineIntegralLikelihood:
         # The blank scan that the stored line integrals imply: I0, less what was subtracted from them since.
         blank = counts.clamp(min=COUNT_FLOOR) * torch.exp(data)
         # Read-out noise as further photons of the same variance (shifted Poisson, Yavuz and Fessler 1998).
-        return TransmissionPoisson(operator, (counts + variance).clamp(min=0), blank, background=variance)
+        counts = (counts + variance).clamp(min=0)
+        return TransmissionPoisson(operator, counts, blank, background=variance, newton_steps=self.newton_steps)
 
 
 def _counts(acquisition: Acquisition) -> tuple[Tensor, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
-from medldm.inference import Noise
+from medldm.inference import Noise, TransmissionPoisson
 from medldm_ct import finer
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.finer import finer_projections, projection_bytes
@@ -124,6 +124,13 @@ def test_the_truth_fits_with_chi_one(name: str, electronic: float) -> None:
     acquisition, operator = measured(physics, volume)
     chi = float(physics.likelihood(acquisition, operator).chi(volume.data))
     assert chi == pytest.approx(1, abs=6 * math.sqrt(2 / acquisition.data.numel()) + 0.005)
+
+
+def test_newton_steps_of_the_counts_are_an_option() -> None:
+    physics = ParallelBeamCt(views=6, likelihood=LineIntegralLikelihood("transmission-poisson", newton_steps=1))
+    acquisition, operator = measured(physics, phantom())
+    likelihood = physics.likelihood(acquisition, operator)
+    assert isinstance(likelihood, TransmissionPoisson) and likelihood.newton_steps == 1
 
 
 def test_gaussian_likelihood_takes_the_noise_of_the_measurement() -> None:
