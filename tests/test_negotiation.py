@@ -40,6 +40,10 @@ class Prior:
         return z
 
 
+class Regressor(Prior):
+    sigma_min = sigma_max = 0.0
+
+
 class Quantised(Prior):
     decode_gradient = False
 
@@ -73,6 +77,13 @@ def test_every_unmet_need_is_one_sentence_with_the_operators_name() -> None:
 @pytest.mark.parametrize(("prior", "missing"), [(None, 2), (Prior(), 0), (Quantised(), 1)])
 def test_priors(prior: Prior | None, missing: int) -> None:
     assert len(refusals(["prior", "decode-gradient"], Identity(REAL), prior)) == missing
+
+
+def test_a_regressor_is_no_prior_and_a_prior_is_no_regressor() -> None:
+    assert refusals(["regressor"], Identity(REAL), Regressor()) == refusals(["prior"], Identity(REAL), Prior()) == []
+    assert "a regressor is given" in refusals(["prior"], Identity(REAL), Regressor())[0]
+    assert "a diffusion prior is given" in refusals(["regressor"], Identity(REAL), Prior())[0]
+    assert "none is given" in refusals(["regressor"], Identity(REAL))[0]
 
 
 def test_an_unknown_word_is_an_error() -> None:

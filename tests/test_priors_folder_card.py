@@ -21,6 +21,7 @@ from medldm.priors.card import (
     Prediction,
     PriorCard,
     Range,
+    Regression,
     Size,
     Training,
     Weights,
@@ -102,6 +103,40 @@ def test_a_pixel_card_with_everything_left_out_reads_back_equal(tmp_path: Path) 
     assert read_card(tmp_path) == card
 
 
+REGRESSOR = replace(
+    CARD,
+    prediction=Prediction("regression", sigma_data=0.25),
+    sigma=None,
+    regression=Regression("mri-4x", "mri", {"coils": 8, "bins": None, "mask": {"seed": [1]}}, {"solver": "cg-sense"}),
+    latent=None,
+    networks={"denoiser": {}},
+    weights={"denoiser": CARD.weights["denoiser"]},
+)
+
+
+def test_the_card_of_a_regressor_reads_back_equal_and_has_no_noise_levels(tmp_path: Path) -> None:
+    write_card(tmp_path, REGRESSOR)
+    assert read_card(tmp_path) == REGRESSOR
+    lines = (tmp_path / "card.yaml").read_text(encoding="utf-8").splitlines()
+    assert "regression:" in lines and not any(line.startswith("sigma") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (replace(REGRESSOR, regression=None), "'regression' is missing"),
+        (replace(REGRESSOR, sigma=Range(0.1, 1.0)), "'sigma'"),
+        (replace(REGRESSOR, prediction=Prediction("regression", sigma_data=0.0)), "'prediction.sigma_data'"),
+        (replace(REGRESSOR, latent=CARD.latent, networks=CARD.networks, weights=CARD.weights), "'latent'"),
+        (replace(CARD, sigma=None), "'sigma' is missing"),
+        (replace(CARD, regression=REGRESSOR.regression), "'regression' is given"),
+    ],
+)
+def test_noise_levels_and_a_measurement_exclude_each_other(tmp_path: Path, card: PriorCard, said: str) -> None:
+    code, text = code_and_text(card, tmp_path)
+    assert code == "E-PRI-07" and said in text
+
+
 def test_a_card_is_written_for_people(tmp_path: Path) -> None:
     write_card(tmp_path, CARD)
     text = (tmp_path / "card.yaml").read_text(encoding="utf-8")
@@ -113,7 +148,7 @@ def test_a_card_is_written_for_people(tmp_path: Path) -> None:
     order = [line.partition(":")[0] for line in lines if line[:1].isalpha()]
     assert order[:4] == ["card", "name", "family", "summary"]
     assert order[-1] == "prediction"
-    assert set(order) == {entry.name for entry in dataclasses.fields(PriorCard)}
+    assert set(order) == {entry.name for entry in dataclasses.fields(PriorCard)} - {"regression"}
     write_card(tmp_path, read_card(tmp_path))
     assert (tmp_path / "card.yaml").read_text(encoding="utf-8") == text
 

@@ -15,7 +15,7 @@ from medldm.inference import CorrelatedNoise, DiffusionPrior, Gaussian, Likeliho
 from medldm.operators import Identity, Space
 from medldm.pipeline.ensemble import Ensemble
 from medldm.pipeline.problem import Problem
-from medldm.pipeline.sampling import Sampling
+from medldm.pipeline.sampling import Sampling, too_much_alike
 from medldm.testing.closed_form import GaussianPrior
 
 SHAPE = (3, 5, 4)
@@ -134,3 +134,12 @@ def test_one_sample_has_no_spread() -> None:
 def test_only_as_many_samples_are_held_as_asked() -> None:
     sizes = [len(step.sample) for step in Sampling(Walk(), problem(), 5, 2).steps()]
     assert sizes == [2] * STEPS + [2] * STEPS + [1] * STEPS
+
+
+def test_samples_of_little_noise_are_told() -> None:
+    @dataclass(frozen=True)
+    class Cool(Walk):
+        temperature: float = 0.5
+
+    assert "temperature 0.5" in too_much_alike(Cool(), 2)
+    assert too_much_alike(Cool(), 1) == too_much_alike(Cool(temperature=1.0), 2) == too_much_alike(Walk(), 2) == ""

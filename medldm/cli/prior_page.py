@@ -107,7 +107,13 @@ def _told(card: PriorCard, name: str, possible: str) -> str:
 def _networks(card: PriorCard, folder: Path) -> Iterator[tuple[str, str]]:
     yield "family", card.family
     unit = "model values" if card.latent is None else "units of its latents"
-    yield "predicts", f"{card.prediction.kind}, for noise of {card.sigma.low:.3g} to {card.sigma.high:.3g} in {unit}"
+    if card.sigma is not None:
+        levels = f"{card.sigma.low:.3g} to {card.sigma.high:.3g}"
+        yield "predicts", f"{card.prediction.kind}, for noise of {levels} in {unit}"
+    if card.regression is not None:
+        start = card.regression.start.get("solver", "the start image of the physics")
+        yield "predicts", f"the image from one start image: {start} of {card.regression.recipe}; no diffusion prior"
+        yield "measured by", ", ".join((card.regression.physics, *_words(card.regression.options)))
     if card.latent is not None:
         yield "latent", f"gain {card.latent.gain:.3g}, error {card.latent.error:.3g}, scale {card.latent.scale:.3g}"
     for role, weights in card.weights.items():
@@ -139,6 +145,14 @@ def _flat(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
             yield path, "\n".join(str(inner) for inner in value)
         elif value != []:
             yield path, str(value)
+
+
+def _words(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from (f"{name} {word}" for word in _words(value))
+        elif value is not None:
+            yield f"{name} {value}"
 
 
 def _size(n: int) -> str:

@@ -86,6 +86,34 @@ def denoiser(
     _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose)
 
 
+@app.command("regressor")
+def regressor(
+    context: typer.Context,
+    data: Data,
+    out: Out,
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of a shipped recipe, or a path ending in .yaml.")],
+    config: Config = "slice-regressor",
+    set_: Assign = None,
+    resume: Resume = False,
+    stop_after: StopAfter = None,
+    device: Device = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a network to turn the start image of one recipe into the image: what a diffusion prior has to beat.
+
+    Measurements of the scans are simulated by the recipe and kept in OUT/training. At the end OUT holds a folder for
+    the solver supervised; it is of use for that recipe alone.
+
+    Examples:
+        medldm train regressor scans/ -o trained --config slice-regressor --recipe mri-4x
+
+        medldm train regressor scans/ -o trained --config slice-regressor-ct --recipe ct-60-views
+    """
+    _run("regressor", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, recipe)
+
+
 @app.command("pack")
 def pack(
     context: typer.Context,
@@ -142,22 +170,28 @@ def _run(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    recipe: str = "",
 ) -> None:
     def work() -> None:
+        from functools import partial
+
         from medldm.cli.reporter import Reporter
+        from medldm.pipeline.recipe import load_recipe
         from medldm.training.command import prepare, read_config
-        from medldm.training.run import train_autoencoder, train_denoiser
+        from medldm.training.run import train_autoencoder, train_denoiser, train_regressor
 
         settings, written = read_config(config, set_ or [])
         # Of several processes, which a launcher numbers, one tells.
         alone = os.environ.get("RANK", "0") == "0"
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             tell = _teller(reporter) if alone else _silent
-            prepared = prepare(
-                session_of(context).host(), data, settings, written, tell, command=_command(), device=device
-            )
+            host = session_of(context).host()
+            measured = load_recipe(recipe) if recipe else None
+            prepared = prepare(host, data, settings, written, tell, command=_command(), device=device)
             make: Callable[..., list[Path]] = train_autoencoder if what == "autoencoder" else train_denoiser
-            for folder in make(prepared, out, tell, resume=resume, stop_after=stop_after):
+            if measured is not None:
+                make = partial(train_regressor, host, recipe=measured)
+            for folder in make(prepared, out=out, tell=tell, resume=resume, stop_after=stop_after):
                 tell("prior", f"{folder}: research use only", {"path": str(folder)})
             if prepared.accelerator.num_processes > 1:
                 prepared.accelerator.end_training()

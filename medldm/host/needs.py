@@ -10,5 +10,6 @@ NEEDS: dict[str, str] = {
     "real": "the image is real",
     "complex": "the image is complex",
     "prior": "a diffusion prior takes part",
+    "regressor": "a network takes part that was trained to turn the start image into the image",
     "decode-gradient": "the prior's decoder can be differentiated",
 }

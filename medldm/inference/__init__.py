@@ -28,7 +28,7 @@ from medldm.inference.noise import Noise
 from medldm.inference.parametrization import Parametrization, SigmaTable
 from medldm.inference.physics import Physics
 from medldm.inference.pixel_prior import PixelPrior
-from medldm.inference.prior import BoundPrior, DiffusionPrior
+from medldm.inference.prior import BoundPrior, DiffusionPrior, is_regressor
 from medldm.inference.slab import SlabPrior
 from medldm.inference.slicewise import SlicewisePrior
 from medldm.inference.solver import Solver, Step, run
@@ -82,6 +82,7 @@ __all__ = [
     "WeightedGaussian",
     "advance",
     "integrator",
+    "is_regressor",
     "measurement_noise",
     "run",
     "tiled",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from medldm.inference.capabilities import HasFilteredAdjoint, HasPreconditioner, HasSubsets
-from medldm.inference.prior import DiffusionPrior
+from medldm.inference.prior import DiffusionPrior, is_regressor
 from medldm.operators import LinearOperator
 
 _PROTOCOLS: dict[str, type] = {
@@ -23,12 +23,13 @@ _SENTENCES: dict[str, str] = {
     "preconditioner": "It needs an operator with a preconditioner, and {operator} has none.",
     "real": "It works on real images, and {operator} maps complex ones.",
     "complex": "It works on complex images, and {operator} maps real ones.",
-    "prior": "It needs a diffusion prior, and none is given.",
+    "prior": "It needs a diffusion prior, and {kind} is given.",
+    "regressor": "It needs a network trained for this measurement, and {kind} is given.",
     "decode-gradient": "It differentiates the prior's decoder, and {prior}.",
 }
 WORDS: tuple[str, ...] = tuple(_SENTENCES)
 # A prior is chosen by the recipe, so these words do not decide between a solver and a physics.
-OF_THE_PRIOR: frozenset[str] = frozenset({"prior", "decode-gradient"})
+OF_THE_PRIOR: frozenset[str] = frozenset({"prior", "regressor", "decode-gradient"})
 
 
 @runtime_checkable
@@ -57,14 +58,15 @@ def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPri
     """
     offered = set(provides(operator))
     if prior is not None:
-        offered.add("prior")
+        offered.add("regressor" if is_regressor(prior) else "prior")
         if not isinstance(prior, DeclaresDecodeGradient) or prior.decode_gradient:
             offered.add("decode-gradient")
+    kind = "none" if prior is None else "a regressor" if is_regressor(prior) else "a diffusion prior"
     sentences = []
     for word in needs:
         if word not in _SENTENCES:
             raise ValueError(f"unknown capability {word!r}, there are {', '.join(WORDS)}")
         if word not in offered:
             decoder = "none is given" if prior is None else f"that of {type(prior).__name__} has no derivative"
-            sentences.append(_SENTENCES[word].format(operator=operator.name, prior=decoder))
+            sentences.append(_SENTENCES[word].format(operator=operator.name, prior=decoder, kind=kind))
     return sentences

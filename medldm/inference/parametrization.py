@@ -5,7 +5,8 @@ Every row of the table writes the denoiser ``D(x, sigma) = E[x0 | x0 + sigma n =
     D = skip(sigma) x + out(sigma) F(scale(sigma) x, noise(sigma))        (Karras et al. 2022, equation 7)
 
 with a network ``F``. ``sigma`` is the noise level in the units of the data; the variance-preserving frame of the
-discrete schedules is ``x_vp = x / sqrt(1 + sigma^2)`` (ibid., table 1).
+discrete schedules is ``x_vp = x / sqrt(1 + sigma^2)`` (ibid., table 1). A network that was trained to turn the start
+image of one measurement into the image is the row without noise: ``sigma`` is 0 and means nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 Coefficient = Callable[[Tensor], Tensor]
-Kind = Literal["epsilon", "v", "x0", "flow", "edm"]
+Kind = Literal["epsilon", "v", "x0", "flow", "edm", "regression"]
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,22 @@ def edm(sigma_data: float, sigma_min: float, sigma_max: float) -> Parametrizatio
         lambda sigma: sigma.log() / 4,
         sigma_min,
         sigma_max,
+    )
+
+
+def regression(sigma_data: float) -> Parametrization:
+    """The network predicts what the start image lacks: ``D(x, 0) = x + s F(x / s)`` (Jin et al. 2017).
+
+    Args:
+        sigma_data: ``s``, standard deviation of the images.
+    """
+    return Parametrization(
+        torch.ones_like,
+        lambda sigma: torch.full_like(sigma, sigma_data),
+        lambda sigma: torch.full_like(sigma, 1 / sigma_data),
+        torch.zeros_like,
+        0.0,
+        0.0,
     )
 
 

@@ -11,7 +11,10 @@ from medldm.operators import Space
 
 @runtime_checkable
 class DiffusionPrior(Protocol):
-    """A prior known through its denoiser; no solver sees epsilon, t, beta or alpha-bar."""
+    """A prior known through its denoiser; no solver sees epsilon, t, beta or alpha-bar.
+
+    One whose ``sigma_max`` is 0 is a regressor, see :func:`is_regressor`.
+    """
 
     space: Space
     sigma_min: float
@@ -28,6 +31,14 @@ class DiffusionPrior(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """State -> image; the identity for a pixel prior."""
         ...
+
+
+def is_regressor(prior: DiffusionPrior) -> bool:
+    """Whether it knows no noise levels: a network that turns the start image ``x`` into the image, ``denoise(x, 0)``.
+
+    It stands where a diffusion prior stands, so that slices, padding and phases are its too, and is none.
+    """
+    return prior.sigma_max == 0
 
 
 @runtime_checkable

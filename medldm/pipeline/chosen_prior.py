@@ -16,6 +16,7 @@ from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
 from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.regression import require_kind, require_measurement
 from medldm.priors.card import PriorCard
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
@@ -38,6 +39,7 @@ class ChosenPrior:
         section: how the recipe uses it.
         facts: what its network is told, from the recipe and from the scan.
         plan: how the scan is brought to it.
+        doubts: sentences, where it was trained for something else.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class ChosenPrior:
     section: PriorSection
     facts: Mapping[str, Value]
     plan: Plan
+    doubts: tuple[str, ...] = ()
 
     @property
     def weights_hash(self) -> str:
@@ -81,7 +84,7 @@ class ChosenPrior:
             "intended_use": card.intended_use,
             "weights": {role: weights.sha256 for role, weights in card.weights.items()},
             "weights_hash": self.weights_hash,
-            "plan": list(self.plan.sentences),
+            "plan": [*self.plan.sentences, *self.doubts],
         }
 
 
@@ -97,7 +100,8 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
         UsageError: E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
             ``operator.grid`` is not possible; ``E-RCP-..`` the section is not valid.
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
-            ``E-PLG-08`` its family is not installed.
+            ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
+            E-RUN-18 a regressor of another measurement.
     """
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
@@ -109,18 +113,23 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             why="The start image sets the scale in which a prior sees the scan, so it comes before the prior.",
             fix="Choose a classical solver for the start.",
         )
-    if not _uses_prior(host, str(recipe.solver["name"])):
+    solver = str(recipe.solver["name"])
+    if not _uses_prior(host, solver):
         if grid == "prior" and not recipe.prior:
             raise UsageError("E-RUN-13", "operator.grid is 'prior', but there is none.", fix="operator.grid: native")
         return None
+    needs = host.find("solvers", solver).needs
     if not recipe.prior:
         raise UsageError(
             "E-RUN-12",
-            f"The solver {recipe.solver['name']!r} needs a diffusion prior, and the recipe names none.",
+            f"The solver {solver!r} needs a {'regressor' if 'regressor' in needs else 'diffusion prior'}, and the "
+            "recipe names none.",
             fix="Add --prior NAME; medldm priors list shows those that are there.",
         )
     folder = find_prior(prior_name(recipe.prior))
     card = read_card(folder)
+    require_kind(card, solver, needs)
+    doubts = require_measurement(host, recipe, card)
     section = prior_section(recipe.prior, card)
     host.find("priors", card.family)
     plan = check_fit(card, scan_facts(card, case), section.use, section.plane).require()
@@ -131,7 +140,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             why="An image is not resampled unless the recipe says so.",
             fix="Add --set operator.grid=prior, or choose a prior made for this resolution.",
         )
-    return ChosenPrior(folder, card, section, _facts(card, section, case), plan)
+    return ChosenPrior(folder, card, section, _facts(card, section, case), plan, doubts)
 
 
 def unused_prior(host: Host, recipe: Recipe) -> str:

@@ -27,7 +27,7 @@ from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import write_results
 from medldm.pipeline.resume import job_of
-from medldm.pipeline.sampling import Sampling, check_samples
+from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
 from medldm.pipeline.simulate import measure
 from medldm.pipeline.trial import trial_of
 from medldm.pipeline.uncertainty import uncertainty_of
@@ -124,7 +124,7 @@ def reconstruct(
     prior = choose_prior(host, chosen, case)
     if unused := unused_prior(host, chosen):
         tell("warning", unused)
-    for sentence in choose_coherence(host, chosen).left_out:
+    for sentence in (*choose_coherence(host, chosen).left_out, *(prior.doubts if prior else ())):
         tell("warning", sentence)
     check_samples(chosen, prior)
     wanted = chosen_maps(chosen)
@@ -141,6 +141,8 @@ def reconstruct(
     with timer("operator"):
         posed = pose(host, chosen, acquisition, identity, where)
     tell("operator", f"{posed.operator.domain} -> {posed.operator.codomain} on {where}")
+    if alike := too_much_alike(posed.solver, chosen.samples):
+        tell("warning", alike)
 
     # 4. The start image, and 5. everything restated in the units and on the grid of the prior.
     with timer("start"):

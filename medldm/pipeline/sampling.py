@@ -106,10 +106,27 @@ def check_samples(recipe: Recipe, prior: ChosenPrior | None) -> None:
     Raises:
         UsageError: E-UNC-01.
     """
-    if recipe.samples > 1 and prior is None:
+    if recipe.samples > 1 and (prior is None or prior.card.regression is not None):
         raise UsageError(
             "E-UNC-01",
             f"{recipe.samples} samples are asked for, and the solver {recipe.solver['name']!r} draws none.",
-            why="Without a prior there is one answer, and its spread over samples would be zero and mean nothing.",
-            fix="Leave out --samples, or choose a solver with a prior.",
+            why="Without a diffusion prior there is one answer, and its spread over samples would be zero and mean "
+            "nothing.",
+            fix="Leave out --samples, or choose a solver with a diffusion prior.",
         )
+
+
+def too_much_alike(solver: Solver, samples: int) -> str:
+    """A sentence where several samples are drawn with less noise than samples have; else nothing.
+
+    Args:
+        solver: its ``temperature``, if it has one, is the noise it draws over that of a sample.
+        samples: how many are asked for.
+    """
+    temperature = float(getattr(solver, "temperature", 1.0))
+    if samples == 1 or temperature >= 1:
+        return ""
+    return (
+        f"the samples are drawn at temperature {temperature:g} and differ by too little for their spread to tell the "
+        "error: solver.temperature=1 for samples, or the solver split-gibbs"
+    )

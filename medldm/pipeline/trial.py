@@ -18,7 +18,7 @@ from torch import Tensor
 from medldm.data import Event
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, run
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, is_regressor, run
 from medldm.inference.negotiation import refusals
 from medldm.inference.withheld import CanWithhold, mixing_share, residual, without
 from medldm.pipeline.events import Teller
@@ -75,6 +75,9 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         tell: hears how it goes.
     """
     if problem.prior is None or not recipe.classical or is_exact(posed.solver):
+        return None
+    if is_regressor(problem.prior):
+        tell("trial", "a regressor is not tried: the start image that it sees knows what would be withheld")
         return None
     if problem.to_scan is not None or not isinstance(posed.physics, CanWithhold):
         tell("trial", "this physics, or another grid than that of the scan, leaves no way to try the prior")

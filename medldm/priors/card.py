@@ -77,16 +77,34 @@ class Prediction:
     """The row of the parametrization table, and its numbers.
 
     Attributes:
-        kind: ``epsilon``, ``v``, ``x0`` (all three with ``alpha_bars``), ``flow`` or ``edm``.
-        sigma_data: ``edm`` only.
+        kind: ``epsilon``, ``v``, ``x0`` (all three with ``alpha_bars``), ``flow`` or ``edm``; or ``regression``, a
+            network without noise levels that turns a start image into the image.
+        sigma_data: ``edm`` and ``regression`` only.
         alpha_bars: cumulative products of the discrete schedule, decreasing in (0, 1), first level first.
         levels: ``flow`` only, what the network is told of time 1.
     """
 
-    kind: Literal["epsilon", "v", "x0", "flow", "edm"]
+    kind: Literal["epsilon", "v", "x0", "flow", "edm", "regression"]
     sigma_data: float = 0.5
     alpha_bars: tuple[float, ...] = ()
     levels: float = 1.0
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The measurement whose start image a network of the kind ``regression`` was trained on; of no other is it of use.
+
+    Attributes:
+        recipe: that it was simulated by.
+        physics: registered name.
+        options: of the physics.
+        start: ``solver`` and its options; empty for the start image of the physics.
+    """
+
+    recipe: str
+    physics: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,8 +205,9 @@ class PriorCard:
         spacing_mm: of samples within a slice (2-D) or along all axes (3-D).
         slice_spacing_mm: distance of slices that a slab or volume prior was trained on; None where it does not matter.
         size: what sizes the networks take.
-        sigma: noise levels of use, model units (for a latent prior: of the latent state).
+        sigma: noise levels of use, model units (for a latent prior: of the latent state); None for a regression.
         prediction: the parametrization.
+        regression: the measurement that a regression is for; None for all other kinds.
         facts: what the networks can be told.
         latent: of a latent prior; None for a pixel prior.
         networks: ``denoiser`` and, for latents, ``autoencoder`` -> options that the family builds them from.
@@ -207,12 +226,13 @@ class PriorCard:
     intensity: Intensity
     dimensions: Literal[2, 3]
     spacing_mm: Range
-    sigma: Range
     prediction: Prediction
     networks: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, Weights]
     licence: str
     card: Literal[1] = 1
+    sigma: Range | None = None
+    regression: Regression | None = None
     anatomy: str = ""
     slab: int = 1
     complex: Literal["phase-frozen", "channels"] = "phase-frozen"

@@ -36,7 +36,10 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("spacing_mm", "slice_spacing_mm", "size", "complex", "facts"),
         ),
     ),
-    ("What the networks are and predict; noise levels in model units", ("sigma", "latent", "networks", "weights")),
+    (
+        "What the networks are and predict; noise levels in model units",
+        ("sigma", "regression", "latent", "networks", "weights"),
+    ),
     ("What was measured on it", ("quality",)),
     ("How it came about", ("training",)),
     ("The parametrization; at the end, since schedules are long", ("prediction",)),

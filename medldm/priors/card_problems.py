@@ -84,8 +84,27 @@ def _of_a_range(name: str, limits: Range) -> Iterator[str]:
         yield f"'{name}' goes from {limits.low:g} to {limits.high:g}; both are positive, the lower one first."
 
 
+def _of_a_regression(card: PriorCard) -> Iterator[str]:
+    if card.regression is None:
+        yield "'regression' is missing: the measurement that a network of the kind 'regression' is for."
+    if card.sigma is not None or card.prediction.alpha_bars:
+        yield "'sigma' and 'prediction.alpha_bars' belong to noise levels, but the kind is 'regression'."
+    if card.latent is not None:
+        yield "'latent' belongs to priors of latents, but the kind is 'regression', which works on images."
+    if card.prediction.sigma_data <= 0:
+        yield "'prediction.sigma_data' is positive."
+
+
 def _of_the_noise(card: PriorCard) -> Iterator[str]:
     sigma, prediction = card.sigma, card.prediction
+    if prediction.kind == "regression":
+        yield from _of_a_regression(card)
+        return
+    if card.regression is not None:
+        yield f"'regression' is given, but 'prediction.kind' is {prediction.kind!r}."
+    if sigma is None:
+        yield "'sigma' is missing: the noise levels of use."
+        return
     if not 0 < sigma.low < sigma.high:
         yield f"'sigma' goes from {sigma.low:g} to {sigma.high:g}; noise levels are positive and increase."
     if prediction.sigma_data <= 0 or prediction.levels <= 0:

@@ -14,6 +14,7 @@ from medldm.inference.parametrization import (
     edm,
     epsilon,
     flow_matching,
+    regression,
     v_prediction,
     x0_prediction,
 )
@@ -24,22 +25,27 @@ _TABLED = {"epsilon": epsilon, "v": v_prediction, "x0": x0_prediction}
 _ROUNDING = 0.01
 
 
-def parametrization_of(prediction: Prediction, sigma: Range, alpha_bars: Tensor | None = None) -> Parametrization:
+def parametrization_of(
+    prediction: Prediction, sigma: Range | None, alpha_bars: Tensor | None = None
+) -> Parametrization:
     """The parametrization of a network, within the noise levels of use.
 
     Args:
         prediction: the card's.
-        sigma: the card's noise levels of use.
+        sigma: the card's noise levels of use; a regression has none.
         alpha_bars: of the discrete schedule where the card leaves them to the weights.
 
     Raises:
         ComponentMissing: ``E-PRM-01`` the schedule is missing or is none, ``E-PRM-02`` the levels of use are impossible
             or reach beyond the schedule.
     """
-    if not 0 < sigma.low < sigma.high:
+    if prediction.kind == "regression":
+        return regression(prediction.sigma_data)
+    if sigma is None or not 0 < sigma.low < sigma.high:
+        given = "none" if sigma is None else f"those from {sigma.low:g} to {sigma.high:g}"
         raise ComponentMissing(
             "E-PRM-02",
-            f"The prior's card gives noise levels of use from {sigma.low:g} to {sigma.high:g}.",
+            f"The prior's card gives as noise levels of use {given}.",
             fix="Correct sigma in the card: above zero, the smaller one first.",
         )
     if prediction.kind == "edm":

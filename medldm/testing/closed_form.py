@@ -108,6 +108,25 @@ class GaussianPrior:
         return z
 
 
+class AffineRegressor(GaussianPrior):
+    """A regressor that gives ``gain x + offset`` for a start image ``x``, element by element.
+
+    Args:
+        space: of the image, real or complex.
+        gain: number, or tensor that broadcasts against ``space``.
+        offset: likewise.
+    """
+
+    def __init__(self, space: Space, gain: float | Tensor, offset: complex | Tensor = 0.0) -> None:
+        super().__init__(space, sigma_min=0.0, sigma_max=0.0)
+        self.slope, self.offset = torch.as_tensor(gain), torch.as_tensor(offset)
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """See :class:`medldm.inference.DiffusionPrior`; there is no noise whose level could matter."""
+        self.space.check(x, "denoise")
+        return self.slope.to(x) * x + self.offset.to(x)
+
+
 class GaussianLatents(GaussianPrior):
     """The same of latents that are the image mirrored along x over ``gain``: coding is linear, and loses nothing.
 

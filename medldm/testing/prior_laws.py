@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medldm.data import Grid
 from medldm.inference import Noise
-from medldm.inference.prior import BoundPrior
+from medldm.inference.prior import BoundPrior, is_regressor
 from medldm.priors.card import PriorCard
 from medldm.priors.figures import identity_error, mean_error, round_trip_psnr, stated
 from medldm.priors.model import PriorModel
@@ -73,7 +73,9 @@ class Trial:
             return prior.encode(self.images(prior, batch))
 
     def noisy(self, prior: BoundPrior, batch: int) -> tuple[Tensor, Tensor]:
-        """States with noise of another level in each sample, between the ends, and the levels."""
+        """States with noise of another level in each sample, between the ends, and the levels; a regressor has none."""
+        if is_regressor(prior):
+            return self.states(prior, batch), torch.zeros(batch)
         share = torch.arange(1, batch + 1) / (batch + 1)
         sigma = prior.sigma_min * (prior.sigma_max / prior.sigma_min) ** share
         states = self.states(prior, batch)
@@ -195,6 +197,8 @@ def law_inputs_unchanged(trial: Trial) -> None:
 def law_nearly_the_identity_at_sigma_min(trial: Trial) -> None:
     """With the least noise of use, the image stays: by ``quality.identity_error`` of the card, or three sigma_min."""
     prior = trial.bound()
+    if is_regressor(prior):
+        raise NotApplicable("a regressor knows no noise levels")
     bound = stated(trial.card, "identity_error")
     if bound is None:
         if trial.card.prediction.kind == "x0":
@@ -212,6 +216,8 @@ def law_nearly_the_identity_at_sigma_min(trial: Trial) -> None:
 
 def law_nearly_the_mean_at_sigma_max(trial: Trial) -> None:
     """With the greatest noise of use, all images become one, by ``quality.mean_error`` of the card."""
+    if trial.card.regression is not None:
+        raise NotApplicable("a regressor knows no noise levels")
     bound = stated(trial.card, "mean_error")
     if bound is None:
         raise NotApplicable("only a trained network gives the mean, and the card states no quality.mean_error")
@@ -243,7 +249,7 @@ def law_gradient(trial: Trial) -> None:
     """The gradient through denoise is its derivative, and there is one through decode where the prior says so."""
     prior = trial.bound()
     x, sigma = trial.noisy(prior, 1)
-    _require_derivative(lambda z: prior.denoise(z, sigma), x, 0.02 * float(sigma[0]), "denoise")
+    _require_derivative(lambda z: prior.denoise(z, sigma), x, 0.02 * float(sigma[0]) or 1e-3, "denoise")
     if prior.latent and prior.decode_gradient:
         states = trial.states(prior, 1)
         scale = float(states.abs().mean()) or 1.0

@@ -23,7 +23,7 @@ from medldm.training.image_losses import (
     gradient_difference,
     structure_difference,
 )
-from medldm.training.patches import PatchSampler, held_back_patches
+from medldm.training.sampler import Sampler, held_back_patches
 from medldm.training.sheet import write_sheet
 
 _SHOWN = 8
@@ -60,8 +60,8 @@ class AutoencoderTrainee:
         self,
         autoencoder: nn.Module,
         config: TrainConfig,
-        trained: PatchSampler,
-        held_back: PatchSampler,
+        trained: Sampler,
+        held_back: Sampler,
         accelerator: Accelerator,
     ) -> None:
         self.config, self.accelerator = config, accelerator

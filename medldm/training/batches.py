@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from medldm.training.config import RunOptions
-from medldm.training.patches import Batch, PatchSampler
+from medldm.training.sampler import Batch, Sampler
 
 
 class Batches:
@@ -20,7 +20,7 @@ class Batches:
         run: steps and workers.
     """
 
-    def __init__(self, sampler: PatchSampler, accelerator: Accelerator, run: RunOptions) -> None:
+    def __init__(self, sampler: Sampler, accelerator: Accelerator, run: RunOptions) -> None:
         self._steps = _Steps(sampler, accelerator.process_index, run.steps)
         self._workers, self._processes = run.workers, int(accelerator.num_processes)
         self._ahead: Iterator[Batch] | None = None
@@ -45,7 +45,7 @@ class Batches:
 
 
 class _Steps(Dataset[Batch]):
-    def __init__(self, sampler: PatchSampler, place: int, steps: int) -> None:
+    def __init__(self, sampler: Sampler, place: int, steps: int) -> None:
         self.sampler, self.place, self.steps = sampler, place, steps
 
     def __len__(self) -> int:

@@ -130,6 +130,19 @@ class AugmentationOptions:
 
 
 @dataclass(frozen=True)
+class PairOptions:
+    """The simulated measurements that a regressor learns from.
+
+    Attributes:
+        slices: of each scan, evenly spread; all of one that has fewer.
+        together: of them in one measurement, which share its mask and noise level. The measurements of a scan differ.
+    """
+
+    slices: Count = 24
+    together: Count = 4
+
+
+@dataclass(frozen=True)
 class ObjectiveOptions:
     """The noise levels of training and the weight of each.
 
@@ -223,7 +236,8 @@ class TrainConfig:
         also: further cards of the same weights, each the fields in which it differs from ``card``.
         data: the scans.
         patches: what is cut from them.
-        augmentation: how patches are changed.
+        augmentation: how patches are changed; of a regressor the scans before they are measured.
+        pairs: of a regressor.
         objective: of a denoiser.
         reconstruction: objective of an autoencoder.
         optimiser: how it learns.
@@ -237,6 +251,7 @@ class TrainConfig:
     also: tuple[Mapping[str, Any], ...] = ()
     patches: PatchOptions = field(default_factory=PatchOptions)
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+    pairs: PairOptions = field(default_factory=PairOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     reconstruction: AutoencoderObjective = field(default_factory=AutoencoderObjective)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)

@@ -17,7 +17,7 @@ from medldm.training.averaging import WeightAverage, averaged
 from medldm.training.batches import Batches
 from medldm.training.config import TrainConfig
 from medldm.training.objective import denoising_loss, draw_sigma, stratified
-from medldm.training.patches import PatchSampler, held_back_patches
+from medldm.training.sampler import Sampler, held_back_patches
 from medldm.training.sampling import heun_samples
 from medldm.training.sheet import write_sheet
 
@@ -51,8 +51,8 @@ class DenoiserTrainee:
         parametrization: Parametrization,
         sigma_data: float,
         config: TrainConfig,
-        trained: PatchSampler,
-        held_back: PatchSampler,
+        trained: Sampler,
+        held_back: Sampler,
         accelerator: Accelerator,
         encode: ToState,
         decode: ToState,

@@ -25,6 +25,7 @@ Agree = Callable[[Sequence[bool]], Sequence[bool]]
 
 # A launcher of several processes hands on the Ctrl-C that the terminal has already sent to all of them.
 _SAME_SIGNAL_SECONDS = 2.0
+_STATE = "state.safetensors"
 
 
 class Trainee(Protocol):
@@ -106,7 +107,7 @@ def train(
         KeyboardInterrupt: asked to stop; the state is saved.
         UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written.
     """
-    run, path = config.run, folder / "state.safetensors"
+    run, path = config.run, folder / _STATE
     progress = _resumed(state, path, config, resume=resume)
     if leader:
         _require_writable(folder)
@@ -169,16 +170,21 @@ def _level_state(path: Path) -> Path:
     return path.with_name("state-before-cool-down.safetensors")
 
 
-def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: bool) -> Progress:
-    if not path.is_file():
-        return Progress()
-    if not resume:
+def require_resume(folder: Path, *, resume: bool) -> None:
+    """Refuse (``E-TRN-12``) a folder that holds the state of a training, unless it is to be resumed."""
+    if not resume and (folder / _STATE).is_file():
         raise UsageError(
             "E-TRN-12",
-            f"{path.parent} holds the state of a training.",
+            f"{folder} holds the state of a training.",
             why="It would be lost.",
             fix="Add --resume to go on with it, or choose another folder.",
         )
+
+
+def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: bool) -> Progress:
+    require_resume(path.parent, resume=resume)
+    if not path.is_file():
+        return Progress()
     progress = state.load(path)
     level = _level_state(path)
     # A run made longer goes on from where the rate was level: from the cooled state it would have to warm up again.

@@ -1,42 +1,28 @@
-"""Training patches, each addressed by (seed, step, item): resuming needs no state of a sampler."""
+"""Patches of training scans."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medldm.inference import Noise
 from medldm.inference.conditioning import Conditioning, Value
 from medldm.training import augmentation
-from medldm.training.config import PatchOptions, PatchShape, TrainConfig
+from medldm.training.config import PatchOptions, TrainConfig
 from medldm.training.generic_images import generic_images
+from medldm.training.sampler import Sampler
 from medldm.training.training_scan import TrainingScan
 
 _GENERIC_IMAGES, _GENERIC_SIZE = 384, 256
 # A patch counts as filled when this share of it is above this model value; air alone teaches little.
-_FILLED, ABOVE = 0.1, 0.08
-_TRIES = 4
+FILLED, ABOVE = 0.1, 0.08
+TRIES = 4
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one step learns from.
-
-    Attributes:
-        images: (batch, channel, *spatial), model values.
-        conditions: (batch, size) of the conditioning.
-    """
-
-    images: Tensor
-    conditions: Tensor
-
-
-class PatchSampler:
+class PatchSampler(Sampler):
     """Draws patches from scans.
 
     Args:
@@ -49,12 +35,8 @@ class PatchSampler:
     def __init__(
         self, scans: Sequence[TrainingScan], config: TrainConfig, conditioning: Conditioning, *, augment: bool
     ) -> None:
-        self.scans, self.config, self.conditioning, self.augment = list(scans), config, conditioning, augment
-        self._noise = Noise(config.seed, "train" if augment else "check")
-        weights = np.array([scan.weight for scan in self.scans])
-        self._cumulative = np.cumsum(weights / weights.sum())
-        shares = np.array([shape.share for shape in config.patches.shapes])
-        self._shapes = np.cumsum(shares / shares.sum())
+        super().__init__(scans, config, conditioning, augment=augment)
+        self.scans = list(scans)
         two = config.patches.dimensions == 2
         self._generic_share = config.data.generic if augment and two else 0.0
         self._generic = (
@@ -63,35 +45,19 @@ class PatchSampler:
             else torch.zeros(0)
         )
 
-    def shape(self, step: int) -> PatchShape:
-        """The patch shape of a step; equal on every process."""
-        draw = self._noise.stream("shape", step=step).uniform()
-        return self.config.patches.shapes[int(np.searchsorted(self._shapes, draw, side="right"))]
-
-    def batch(self, step: int, first: int = 0) -> Batch:
-        """The patches of a step.
-
-        Args:
-            step: from 0.
-            first: number of the first item, so that several processes draw different ones.
-        """
-        shape = self.shape(step)
-        drawn = [self.one(step, first + item, shape.size) for item in range(shape.batch)]
-        return Batch(torch.stack([image for image, _ in drawn]), self.conditioning.vectors([told for _, told in drawn]))
-
     def one(self, step: int, item: int, size: int) -> tuple[Tensor, Mapping[str, Value]]:
         """One patch (channel, *spatial) and what is told of it."""
         generator = self._noise.stream("patch", step=step, sample=item)
         if generator.uniform() < self._generic_share:
             return self._from_generic(generator, size), {}
-        scan = self.scans[min(int(np.searchsorted(self._cumulative, generator.uniform())), len(self.scans) - 1)]
+        scan = self.scans[self.drawn_source(generator)]
         patch, facts = self._cut(scan, generator, size)
         if not self.augment:
-            return patch, self._known(facts)
+            return patch, self.known(facts)
         patch, changed = self._intensities(patch, scan, generator)
         if changed:
             facts.pop("contrast", None)
-        return patch, self._told(facts, generator)
+        return patch, self.told(facts, generator)
 
     def _from_generic(self, generator: np.random.Generator, size: int) -> Tensor:
         image = self._generic[int(generator.integers(len(self._generic)))]
@@ -101,14 +67,14 @@ class PatchSampler:
         patch = augmentation.turned(augmentation.mirrored(patch[None], generator), generator)
         if generator.uniform() < 0.5:
             patch = patch * generator.uniform(0.2, 1.2)
-        return _padded(patch.repeat(options.slab, 1, 1), (options.slab, size, size))
+        return padded(patch.repeat(options.slab, 1, 1), (options.slab, size, size))
 
     def _cut(self, scan: TrainingScan, generator: np.random.Generator, size: int) -> tuple[Tensor, dict[str, Value]]:
         options, change = self.config.patches, self.config.augmentation
         if options.dimensions == 3:
             patch, spacing = _block(scan, generator, size), float(np.prod(scan.spacing)) ** (1 / 3)
             return self._mirrored(patch, generator), {**scan.facts, "spacing_mm": spacing}
-        axis = _slice_axis(scan, options, generator)
+        axis = slice_axis(scan, options, generator)
         across = [a for a in range(3) if a != axis]
         spacing = math.sqrt(scan.spacing[across[0]] * scan.spacing[across[1]])
         zoomed = self.augment and generator.uniform() < change.resample
@@ -143,23 +109,6 @@ class PatchSampler:
                 patch = patch * math.exp(generator.uniform(-1, 1) * math.log(options.gain_range))
         return patch, changed
 
-    def _known(self, facts: Mapping[str, Value]) -> dict[str, Value]:
-        return {name: value for name, value in facts.items() if name in self.conditioning.names}
-
-    def _told(self, facts: Mapping[str, Value], generator: np.random.Generator) -> dict[str, Value]:
-        options = self.config.patches
-        if generator.uniform() > options.told:
-            return {}
-        return {name: value for name, value in self._known(facts).items() if generator.uniform() < options.keep}
-
-
-def held_back_patches(sampler: PatchSampler, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The patches that every look of a run sees, and their conditions."""
-    size = config.patches.shapes[0].size
-    drawn = [sampler.one(0, item, size) for item in range(config.run.check_patches)]
-    images = torch.stack([image for image, _ in drawn])
-    return images.to(device), sampler.conditioning.vectors([told for _, told in drawn]).to(device)
-
 
 def axis_shares(scan: TrainingScan, options: PatchOptions) -> list[float]:
     """How often slices are taken across each axis: any of the wanted planes whose samples are nearly square."""
@@ -173,7 +122,8 @@ def axis_shares(scan: TrainingScan, options: PatchOptions) -> list[float]:
     return shares
 
 
-def _slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.Generator) -> int:
+def slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.Generator) -> int:
+    """The axis across which a patch's slices lie, drawn by the shares."""
     shares = axis_shares(scan, options)
     total = sum(shares)
     if total == 0:
@@ -185,7 +135,7 @@ def _slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.
 def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generator: np.random.Generator) -> Tensor:
     """(slab, size, size) from a random place, tried again while it holds little but air; padded by its edge."""
     best, most = torch.zeros(0), -1.0
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         depth = scan.data.shape[axis]
         first = int(generator.integers(0, max(1, depth - slab + 1)))
         slices = scan.data.narrow(axis, first, min(slab, depth - first)).movedim(axis, 0)
@@ -194,27 +144,27 @@ def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generato
         filled = float((region > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
-        if filled > _FILLED:
+        if filled > FILLED:
             break
-    return _padded(best, (slab, size, size))
+    return padded(best, (slab, size, size))
 
 
 def _block(scan: TrainingScan, generator: np.random.Generator, size: int) -> Tensor:
     """(1, size, size, size) from a random place, tried again while it holds little but air."""
     best, most = torch.zeros(0), -1.0
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         corner = [int(generator.integers(0, max(1, n - size + 1))) for n in scan.data.shape]
         z, y, x = (slice(c, c + size) for c in corner)
         region = scan.data[z, y, x].float()
         filled = float((region > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
-        if filled > _FILLED:
+        if filled > FILLED:
             break
-    return _padded(best, (size, size, size))[None]
+    return padded(best, (size, size, size))[None]
 
 
-def _padded(region: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def padded(region: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Grown to a shape by repeating its edge, centred: what lies beyond a scan is more of its border, mostly air."""
     for axis, wanted in enumerate(shape):
         missing = wanted - region.shape[axis]

@@ -1,7 +1,8 @@
-"""``train_denoiser`` and ``train_autoencoder``: from folders of scans to prior folders."""
+"""``train_denoiser``, ``train_autoencoder`` and ``train_regressor``: from folders of scans to prior folders."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,18 +14,26 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from medldm.errors import UsageError
+from medldm.host import Host
 from medldm.inference.networks import Autoencoder
-from medldm.priors.card import Latent, PriorCard
+from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.regression import measurement_of
+from medldm.priors.card import Latent, PriorCard, Regression
 from medldm.priors.card_file import read_card
+from medldm.priors.family import card_name
 from medldm.priors.folder import load_networks
+from medldm.priors.model import PriorModel
 from medldm.priors.prediction import parametrization_of
 from medldm.training.autoencoder import AutoencoderTrainee, measure_latent
 from medldm.training.averaging import averaged
 from medldm.training.command import Prepared
 from medldm.training.denoiser import DenoiserTrainee
 from medldm.training.finish import require_cards, write_priors
-from medldm.training.loop import Agree, Tell, train
-from medldm.training.patches import held_back_patches
+from medldm.training.loop import Agree, Tell, require_resume, train
+from medldm.training.pair_file import pairs_job, read_pairs, write_pairs
+from medldm.training.pairs import Pairs, PairSampler, measuring, simulated
+from medldm.training.regressor import RegressorTrainee
+from medldm.training.sampler import held_back_patches
 from medldm.training.state import Progress, TrainingState
 
 # Patches on which the latent's mean and spread are measured.
@@ -99,6 +108,7 @@ def train_denoiser(
     Returns:
         The prior folders; empty when it was left early.
     """
+    _require_regression(prepared.config.card, wanted=False)
     space = _StateSpace.of(prepared)
     card = space.card
     options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
@@ -127,6 +137,96 @@ def train_denoiser(
         tensors["autoencoder"] = space.autoencoder.state_dict()
     quality = {"held_back": dict(trainee.look()), **trainee.ends()}
     return write_priors(prepared, finished, tensors, progress, quality, out)
+
+
+def train_regressor(
+    host: Host,
+    prepared: Prepared,
+    recipe: Recipe,
+    out: Path,
+    tell: Tell,
+    *,
+    resume: bool = False,
+    stop_after: float | None = None,
+) -> list[Path]:
+    """Train a network to turn the start image of a recipe into the image.
+
+    Args:
+        host: plugins, which measure.
+        prepared: scans, configuration, device.
+        recipe: whose measurements are simulated; the network is for no other.
+        out: for the prior folder and, below ``training/``, the simulated pairs, state, sheets and curves.
+        tell: receives ``(stage, message, fields)``.
+        resume: go on from the state in ``out``.
+        stop_after: seconds of training after which to save and leave; simulating does not count.
+
+    Returns:
+        The prior folder; empty when it was left early.
+
+    Raises:
+        UsageError: ``E-TRN-51`` the card is not that of a regressor of slices, ``E-TRN-52`` nothing can be measured.
+    """
+    config, place = prepared.config, prepared.accelerator
+    recipe = measuring(recipe)
+    card = _regressor_card(config.card, measurement_of(host, recipe))
+    options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
+    card = replace(card, networks={"denoiser": options})
+    require_cards(prepared, card, out)
+    require_resume(out / "training", resume=resume)
+    with place.main_process_first():
+        pairs = _pairs(host, recipe, card, prepared, out / "training" / "pairs.safetensors", tell)
+    trained, held_back = (
+        PairSampler([p for p in pairs if p.held_back is held], config, prepared.trained.conditioning, augment=not held)
+        for held in (False, True)
+    )
+    torch.manual_seed(config.seed)
+    network = prepared.family.build({"denoiser": options}).denoiser
+    assert network is not None
+    row = parametrization_of(card.prediction, card.sigma)
+    trainee = RegressorTrainee(network, row, config, trained, held_back, place)
+    job = hashlib.sha256(f"{prepared.job()} {pairs_job(prepared, card)}".encode()).hexdigest()
+    state = TrainingState({"denoiser": (trainee.network, trainee.optimiser, trainee.average)}, job)
+    progress = _trained(trainee, state, prepared, out, tell, resume=resume, stop_after=stop_after)
+    if progress is None or not place.is_main_process:
+        return []
+    figures = {**card.training.figures, "slices": sum(len(one.start) for one in pairs)}
+    card = replace(card, training=replace(card.training, figures=figures))
+    quality = {"held_back": dict(trainee.look())}
+    return write_priors(prepared, card, {"denoiser": trainee.average.weights}, progress, quality, out)
+
+
+def _regressor_card(card: PriorCard, measurement: Regression) -> PriorCard:
+    _require_regression(card, wanted=True)
+    if card.dimensions != 2 or card.slab != 1 or card.complex != "phase-frozen":
+        raise UsageError(
+            "E-TRN-51",
+            f"The configuration's card {card.name!r} is not one of a regressor.",
+            why="A regressor sees single slices of magnitudes.",
+            fix="Set card.dimensions to 2, and leave out card.slab and card.complex.",
+        )
+    name = f"{card.name}-{card_name(Path(measurement.recipe))}"
+    return replace(card, name=name, summary=f"{card.summary}, for {measurement.recipe}", regression=measurement)
+
+
+def _require_regression(card: PriorCard, *, wanted: bool) -> None:
+    if (card.prediction.kind == "regression") is not wanted:
+        raise UsageError(
+            "E-TRN-51",
+            f"The configuration's card predicts {card.prediction.kind!r}.",
+            why="A regressor predicts 'regression', a denoiser anything else.",
+            fix=f"medldm train {'denoiser' if wanted else 'regressor'} takes this configuration.",
+        )
+
+
+def _pairs(host: Host, recipe: Recipe, card: PriorCard, prepared: Prepared, path: Path, tell: Tell) -> list[Pairs]:
+    job = pairs_job(prepared, card)
+    pairs = read_pairs(path, job)
+    if pairs is None:
+        model = PriorModel(card, prepared.family.build(card.networks)).to(prepared.accelerator.device)
+        pairs = simulated(host, recipe, model, prepared.scans, prepared.config, lambda text: tell("pairs", text, {}))
+        if prepared.accelerator.is_main_process:
+            write_pairs(path, pairs, job)
+    return pairs
 
 
 class _StateSpace:
@@ -189,7 +289,7 @@ def _options(card: PriorCard, role: str) -> dict[str, Any]:
 
 
 def _trained(
-    trainee: AutoencoderTrainee | DenoiserTrainee,
+    trainee: AutoencoderTrainee | DenoiserTrainee | RegressorTrainee,
     state: TrainingState,
     prepared: Prepared,
     out: Path,

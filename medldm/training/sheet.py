@@ -36,7 +36,7 @@ def write_sheet(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
             axes.imshow(_plane(images[c]).cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_axis_off()
         figure.text(0.01, 1 - (r + 0.5) * 1.5 / (1.5 * len(rows) + 0.3), name, fontsize=8, va="center")
-    figure.text(0.01, 0.005, "Research use only. Made by a diffusion prior: not scans.", fontsize=6)
+    figure.text(0.01, 0.005, "Research use only. Made by a network: not scans.", fontsize=6)
     _save(figure, path)
 
 

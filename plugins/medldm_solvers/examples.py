@@ -11,7 +11,7 @@ from torch import Tensor
 from medldm.inference import Gaussian
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 from medldm.testing import SolverExample
-from medldm.testing.closed_form import GaussianLatents, GaussianPrior
+from medldm.testing.closed_form import AffineRegressor, GaussianLatents, GaussianPrior
 from medldm.testing.solver_laws import NOISE
 from medldm_solvers.cg_sense import CGSense
 from medldm_solvers.cgls import CGLS
@@ -24,9 +24,12 @@ from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.latent_zdds import LatentZDDS
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import MARGIN
+from medldm_solvers.psld import PSLD
 from medldm_solvers.red_diff import REDDiff
+from medldm_solvers.resample import ReSample
 from medldm_solvers.sart import SART
 from medldm_solvers.split_gibbs import SplitGibbs
+from medldm_solvers.supervised import Supervised
 from medldm_solvers.tv import TotalVariation
 from medldm_solvers.wavelet import WaveletTransform
 from medldm_solvers.zdds import ZDDS
@@ -158,6 +161,19 @@ def tv() -> SolverExample:
     return SolverExample(TotalVariation(lam=lam, iterations=200), likelihood, torch.ones_like(y), truth, 1e-3)
 
 
+def supervised() -> SolverExample:
+    """A regressor whose image ``v`` is affine in the start, then voxel by voxel ``(W q + w v) / (W + w)``."""
+    likelihood, _, q = _measured_voxels()
+    W = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2
+    start = (1.1 * q)[None].to(torch.complex64)
+    v = 0.7 * start + (0.2 - 0.1j)
+    solver = Supervised(data_step=True, error=0.3, cg_iterations=40)
+    w = solver.error**-2
+    truth = ((W * q + w * v) / (W + w)).to(torch.complex64)
+    prior = AffineRegressor(likelihood.operator.domain, 0.7, 0.2 - 0.1j)
+    return SolverExample(solver, likelihood, start, truth, 1e-4, prior)
+
+
 def zdds() -> SolverExample:
     """Voxels measured by a complex diagonal under a Gaussian prior: each step is affine, see :func:`_through_levels`.
 
@@ -195,6 +211,60 @@ def latent_zdds() -> SolverExample:
         z = clean + correction + after * (kept + solver.zeta**0.5 * fresh)
     truth = u.to(torch.complex64)
     return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 1e-3, prior)
+
+
+def resample() -> SolverExample:
+    """Latents as in :func:`latent_zdds`, fitted as images by hand and as latents by PyTorch's Adam, then drawn anew."""
+    solver = ReSample(steps=8, every=3, gamma=3.0, split=0.4, lam=1.5, adam_iterations=6, sigma_min=0.05)
+    likelihood, images, q = _measured_voxels()
+    prior = GaussianLatents(images.space, images.mean, 0.5, gain=3.0, error=0.2)
+    W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
+    z = levels[0] * NOISE.like(start, "start", step=0)
+    u = start
+    for k, (sigma, after) in enumerate(pairwise(levels)):
+        clean = prior.mean + 0.5**2 / (0.5**2 + sigma**2) * (z - prior.mean)
+        z = clean + after / sigma * (z - clean)
+        if k % solver.every and after > 0:
+            continue
+        v, w = 3 * clean.flip(-1), solver.lam / (9 * sigma**2 + 0.2**2)
+        parts = torch.view_as_real(clean.clone())
+        adam = torch.optim.Adam([parts], lr=solver.rate)
+        for _ in range(solver.adam_iterations):
+            u = 3 * torch.view_as_complex(parts).flip(-1)
+            parts.grad = torch.view_as_real(3 * (W * (u - q) + w * (u - v)).flip(-1))
+            adam.step()
+        u = 3 * torch.view_as_complex(parts).flip(-1) if sigma < solver.split else (W * q + w * v) / (W + w)
+        fitted, share = u.flip(-1) / 3, 1 / (1 + solver.gamma * (1 - (after / sigma) ** 2))
+        kept = share * (z - fitted) if after > 0 else 0
+        z = fitted + kept + after * (1 - share) ** 0.5 * NOISE.like(start, "resample", step=k)
+    truth = u.to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 1e-3, prior)
+
+
+def psld() -> SolverExample:
+    """The gradients by hand: of the misfit as in :func:`dps`, and of ``|g (z0 - z_q)|``, which is all the gluing here.
+
+    ``z_q`` is the latent of what the measurement alone says, ``g = W / max W`` what a gradient step makes of it.
+    """
+    solver = PSLD(steps=8, omega=0.7, gamma=0.4, sigma_min=0.05)
+    likelihood, images, q = _measured_voxels()
+    prior = GaussianLatents(images.space, images.mean, 0.5, gain=3.0)
+    W, start = likelihood.operator.gram(torch.ones_like(q)).real / 0.2**2, torch.zeros(1, *q.shape).to(q)
+    length, g = 30**0.5 / solver.steps, W.flip(-1) / W.max()
+    levels = descent(prior, solver.steps, low=solver.sigma_min, high=solver.sigma_max)
+    z = levels[0] * NOISE.like(start, "start", step=0)
+    for k, (a, b) in enumerate(pairwise(levels)):
+        c = 0.5**2 / (0.5**2 + a**2)
+        clean = prior.mean + c * (z - prior.mean)
+        apart = clean - q.flip(-1) / 3
+        misfit = W.flip(-1) * apart / (W.flip(-1) * apart.abs().square()).sum().sqrt() / (MARGIN * W.max() ** 0.5)
+        gluing = g**2 * apart / (g * apart).abs().square().sum().sqrt()
+        fresh = b * (1 - (b / a) ** 2) ** 0.5 * NOISE.like(start, "renoise", step=k)
+        gradient = c * (solver.omega * misfit + solver.gamma * gluing)
+        z = clean + (b / a) ** 2 * (z - clean) + fresh - length * ((1 + a**2) * (1 + b**2)) ** 0.5 * gradient
+    truth = (3 * z.flip(-1)).to(torch.complex64)
+    return SolverExample(solver, likelihood, torch.zeros_like(truth), truth, 4e-3, prior)
 
 
 def diffpir() -> SolverExample:

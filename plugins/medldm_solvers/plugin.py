@@ -53,6 +53,13 @@ def register_solvers(register: Register) -> None:
         summary="Isotropic total variation, 2-D or 3-D, by preconditioned Chambolle-Pock (Pock and Chambolle 2011)",
     )
     register(
+        "supervised",
+        "medldm_solvers.supervised:Supervised",
+        example="medldm_solvers.examples:supervised",
+        summary="A U-Net trained on the start images of one recipe, no diffusion (Jin et al. 2017)",
+        needs=("regressor",),
+    )
+    register(
         "zdds",
         "medldm_solvers.zdds:ZDDS",
         example="medldm_solvers.examples:zdds",
@@ -65,6 +72,20 @@ def register_solvers(register: Register) -> None:
         example="medldm_solvers.examples:latent_zdds",
         summary="The same on latents: decode, data step, code the correction (Chung, Lee and Ye 2024)",
         needs=("prior",),
+    )
+    register(
+        "resample",
+        "medldm_solvers.resample:ReSample",
+        example="medldm_solvers.examples:resample",
+        summary="Latents fitted to the data, and noise of the level around them (Song et al. 2024)",
+        needs=("prior", "decode-gradient"),
+    )
+    register(
+        "psld",
+        "medldm_solvers.psld:PSLD",
+        example="medldm_solvers.examples:psld",
+        summary="Gradient of the misfit through decoder and network, and of the gluing (Rout et al. 2023)",
+        needs=("prior", "decode-gradient"),
     )
     register(
         "diffpir",

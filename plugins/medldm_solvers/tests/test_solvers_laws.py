@@ -12,6 +12,7 @@ from medldm_solvers import examples
 CLASSICAL = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, examples.l1_wavelet, examples.tv]
 EXAMPLES = [
     *CLASSICAL,
+    examples.supervised,
     examples.zdds,
     examples.diffpir,
     examples.dds,
