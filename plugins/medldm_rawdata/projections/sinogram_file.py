@@ -36,7 +36,8 @@ class SinogramReader:
     def accepts(self, path: Path) -> bool:
         """A JSON that says so, or a NumPy file with such a JSON of its name beside it."""
         try:
-            return FORMAT.encode() in _described(path).open("rb").read(4096)
+            with _described(path).open("rb") as file:
+                return FORMAT.encode() in file.read(4096)
         except OSError:
             return False
 
