@@ -26,6 +26,7 @@ from torch import Tensor
 
 from medldm.data import Acquisition, Grid, ReadRequest
 from medldm.inference import Noise, Solver, run
+from medldm.operators import LinearOperator
 from medldm_ct.physics import FanBeamCt
 from medldm_rawdata.projections.htc import HtcReader
 from medldm_rawdata.projections.matlab_file import variables
@@ -76,10 +77,9 @@ def mcc(found: Tensor, truth: Tensor) -> float:
     return float((a @ b) / ((a @ a) * (b @ b)).sqrt().clamp(min=1e-12))
 
 
-def reconstructions(scan: Acquisition, solver: Solver) -> dict[str, Tensor]:
+def reconstructions(scan: Acquisition, operator: LinearOperator, solver: Solver) -> dict[str, Tensor]:
     """Filtered back-projection and total variation, ``(y, x)`` in 1/mm."""
     physics = FanBeamCt()
-    operator = physics.operator(scan, scan.grid)
     likelihood = physics.likelihood(scan, operator)
     start = physics.start(scan, operator)
     step = run(solver.solve(likelihood, None, start[None], Noise(0)))
@@ -107,9 +107,11 @@ def main() -> None:
 
     pictures: dict[str, Tensor] = {}
     print(f"measured: MCC against the tv reconstruction of {WINDOWS[0]} degrees\nwindow   fbp    tv")
-    reference = None
+    reference, operators = None, {}
     for degrees in WINDOWS:
-        images = reconstructions(window(scan, degrees), solver)
+        part = window(scan, degrees)
+        operators[degrees] = FanBeamCt().operator(part, grid)
+        images = reconstructions(part, operators[degrees], solver)
         pictures |= {f"measured-{degrees}-{name}": image for name, image in images.items()}
         found = {name: otsu(image[inside]) for name, image in images.items()}
         reference = found["tv"] if reference is None else reference
@@ -129,7 +131,7 @@ def main() -> None:
             photons = scan.settings["photons"]
             counts = Noise(1).poisson(photons * torch.exp(-integrals), name)
             measured = window(replace(scan, data=torch.log(photons / counts.clamp(min=1)), simulated=True), degrees)
-            images = reconstructions(measured, solver)
+            images = reconstructions(measured, operators[degrees], solver)
             pictures |= {f"{name}-{degrees}-{method}": image for method, image in images.items()}
             truth = torch.nn.functional.avg_pool2d(mask, 2)[0, 0][inside] > 0.5
             values = [mcc(otsu(image[inside]), truth) for image in images.values()]

@@ -96,9 +96,12 @@ def test_unknown_recipe_names_the_closest() -> None:
         load_recipe("nowhere.yaml")
 
 
-def test_the_six_recipes_ship_with_their_command() -> None:
+def test_the_recipes_ship_with_their_command() -> None:
     names = {path.stem for path in shipped_recipes()}
-    assert names == {"mri-4x", "mri-8x", "ct-60-views", "ct-20-views", "ct-limited-angle", "ct-low-dose"}
+    assert names == {
+        *("mri-4x", "mri-8x", "ct-60-views", "ct-20-views", "ct-limited-angle", "ct-low-dose"),
+        *("ct-measured-parallel", "ct-measured-fan"),
+    }
     for path in shipped_recipes():
         assert f"--recipe {path.stem}" in path.read_text().splitlines()[0]
 
