@@ -71,9 +71,11 @@ def _read(path: Path, request: ReadRequest, rows: int | None = None) -> Projecti
         data, white, dark, theta = (
             data_set(file, f"exchange/{name}", path) for name in ("data", "data_white", "data_dark", "theta")
         )
-        for name, node in (("exchange/data", data), ("exchange/data_white", white), ("exchange/theta", theta)):
-            if node is None:
-                raise _missing(path, name)
+        if data is None or white is None or theta is None:
+            absent = next(
+                name for name, node in (("data", data), ("data_white", white), ("theta", theta)) if node is None
+            )
+            raise _missing(path, f"exchange/{absent}")
         _check_shapes(path, data, white, dark)
         n_views, n_rows, bins = map(int, data.shape)
         read = min(rows or n_rows, n_rows)

@@ -87,7 +87,7 @@ def _expected(
 
 def data_exchange() -> ReaderExample:
     """Half a turn, the axis two bins off the middle, photons stated beside."""
-    degrees, bins, centre = np.arange(30) * 6.0, 21, 12.0
+    degrees, bins, centre = np.arange(0.0, 180.0, 6.0), 21, 12.0
     integrals = discs(degrees, bins, centre)
     counts = (100 + 30000 * np.exp(-integrals)).astype(np.float32).astype(np.float64) - 100
     transmission = counts / 30000
@@ -188,7 +188,7 @@ def sinogram_header(**more: object) -> dict[str, object]:
 
 def sinogram() -> ReaderExample:
     """A full turn of a curved detector."""
-    degrees = np.arange(15) * 24.0
+    degrees = np.arange(0.0, 360.0, 24.0)
     values = discs(degrees, 19, 9.0).astype(np.float32)
     detector = Detector("fan-curved", 19, 2.0, 0.5, (500.0, 1000.0))
     expected = _expected(values, degrees, detector, weights="full-turn", arc_deg=360.0)

@@ -81,7 +81,7 @@ def _read(path: Path, max_bytes: int) -> Projections:
     photons = header.photons or photons_from_air(values)
     if photons is None:
         photons, problems = DEFAULT_PHOTONS, (*problems, assumed_photons())
-    offset, facts = 0.0, {}
+    offset, facts = 0.0, dict[str, object]()
     if header.offset_mm == "find":
         rows = np.unique(np.linspace(0, len(values) - 1, min(4, len(values))).round().astype(int))
         offset, facts = _found_offset(values[rows].astype(np.float64), views, header, path)

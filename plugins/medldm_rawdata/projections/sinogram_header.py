@@ -12,7 +12,8 @@ from medldm_rawdata.projections.stated import ImageGrid, Length, Strict
 from medldm_rawdata.projections.views import Array
 
 FORMAT: Literal["medldm-sinogram"] = "medldm-sinogram"
-AXES = ("z", "view", "bin")
+AxisName = Literal["z", "view", "bin"]
+AXES: tuple[AxisName, ...] = ("z", "view", "bin")
 _NAME = Annotated[str, pydantic.Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00]+$")]
 _Number = pydantic.FiniteFloat
 
@@ -36,7 +37,7 @@ class SinogramHeader(Strict):
     version: Literal[1]
     data: _NAME
     array: _NAME | None = None
-    axes: tuple[Literal["z", "view", "bin"], ...] = AXES
+    axes: tuple[AxisName, ...] = AXES
     content: Literal["line-integrals", "transmission", "counts"]
     geometry: GeometryName
     angles_deg: list[_Number] | EvenAngles
@@ -72,7 +73,7 @@ class SinogramHeader(Strict):
     def degrees(self, views: int) -> Array:
         """One angle per view, as many as are stated."""
         if isinstance(self.angles_deg, EvenAngles):
-            return self.angles_deg.first_deg + self.angles_deg.step_deg * np.arange(views)
+            return np.asarray(self.angles_deg.first_deg + self.angles_deg.step_deg * np.arange(views), np.float64)
         return np.asarray(self.angles_deg, dtype=np.float64)
 
     def detector(self, bins: int, offset: float) -> Detector:
