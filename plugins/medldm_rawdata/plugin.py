@@ -19,6 +19,24 @@ def register_readers(register: Register) -> None:
         example="medldm_rawdata.examples:reader",
         summary="Measurements in medldm's own format, NAME.acq.safetensors",
     )
+    register(
+        "data-exchange",
+        "medldm_rawdata.projections.data_exchange:DataExchangeReader",
+        example="medldm_rawdata.projections.examples:data_exchange",
+        summary="Synchrotron tomography in Data Exchange HDF5: parallel rays with flats, darks and angles",
+    )
+    register(
+        "htc-fan",
+        "medldm_rawdata.projections.htc:HtcReader",
+        example="medldm_rawdata.projections.examples:htc",
+        summary="Fan-beam sinograms of the Helsinki Tomography Challenge, MATLAB structs CtData*",
+    )
+    register(
+        "sinogram",
+        "medldm_rawdata.projections.sinogram_file:SinogramReader",
+        example="medldm_rawdata.projections.examples:sinogram",
+        summary="Sinograms in .npy, .npz or NIfTI with a JSON that states their geometry",
+    )
 
 
 @hookimpl

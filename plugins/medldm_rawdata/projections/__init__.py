@@ -1,0 +1,1 @@
+"""Measured X-ray projections: readers of what beamlines, laboratories and other programs store."""
