@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medldm.errors import InputRefused
 from medldm_rawdata.kspace_description import KSpaceDescription
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_memory, scan_of
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, require_memory, scan_of
 from medldm_rawdata.kspace_transform import to_image
 
 
@@ -63,6 +63,7 @@ def described_scan(
     kspace = np.roll(kspace.astype(np.complex64), [shifts["ky"], shifts["kx"]], axis=(-2, -1))
     if mask is not None:
         mask = np.roll(_plane(mask, kspace.shape[-2:], path), [shifts["ky"], shifts["kx"]], axis=(-2, -1))
+    require_finite(kspace, path.name)
     if "kz" in named:
         kspace = _slices_of(np.roll(kspace, shifts["kz"], axis=0), path)
     grid, problems = description.grid((kspace.shape[0], kspace.shape[2], kspace.shape[3]))

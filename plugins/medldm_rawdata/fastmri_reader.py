@@ -21,7 +21,7 @@ from medldm.errors import InputRefused
 from medldm_rawdata import hdf5_file
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_memory, rows_of, scan_of, selected
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, require_memory, rows_of, scan_of, selected
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "fastmri"
@@ -60,6 +60,7 @@ def _scan(path: Path, max_bytes: int) -> KSpaceScan:
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(file, "ismrmrd_header", path), path), path.name)
         stored = hdf5_file.member(file, "kspace", path)
         kspace = _kspace(stored, header, max_bytes, path)
+        require_finite(kspace, path.name)
         stated = hdf5_file.member(file, "mask", path)
         mask = None if stated is None else _mask(hdf5_file.whole(stated, max_bytes, path), kspace, path)
     read, keep = header.encoded.matrix[0], header.read_pixels

@@ -19,7 +19,7 @@ from medldm_rawdata.ismrmrd_lines import Lines, read_lines
 from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, rows_of, scan_of, selected
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_of, scan_of, selected
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
@@ -104,6 +104,7 @@ def _scan(
     heads = lines.heads[which]
     ordered, stated = _ordered(lines, which, slices)
     found = sort_lines(lines, which, ordered, header, max_bytes)
+    require_finite(found.kspace, lines.path.name)
     kspace, keep, read = found.kspace, header.read_pixels, header.encoded.matrix[0]
     if keep < read and found.whole_readout:
         kspace = without_oversampling(kspace, -1, keep)
@@ -139,14 +140,16 @@ def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bo
     if not any(np.any(heads[name]) for name in ("read_dir", "phase_dir", "slice_dir")):
         return slices, False
     positions = np.array([heads["position"][counters == s][0] for s in slices], dtype=np.float64)
-    drift = max(
-        float(np.abs(heads["position"][counters == s] - p).max()) for s, p in zip(slices, positions, strict=True)
-    )
-    turned = max(float(np.abs(heads[name] - heads[name][0]).max()) for name in ("read_dir", "phase_dir", "slice_dir"))
-    if not drift < 0.1 or not turned < 1e-3:
+    directions = np.stack([heads[name] for name in ("read_dir", "phase_dir", "slice_dir")], axis=1)
+    finite = np.isfinite(directions).all() and np.isfinite(heads["position"]).all()
+    with np.errstate(invalid="ignore", over="ignore"):
+        drift = max(np.abs(heads["position"][counters == s] - p).max() for s, p in zip(slices, positions, strict=True))
+        turned = np.abs(directions - directions[0]).max()
+    if not finite or drift > 0.1 or turned > 1e-3:
         raise InputRefused(
             "E-KSP-15",
-            f"The slices of {lines.path.name} move during the measurement, or are turned against one another.",
+            f"The slices of {lines.path.name} move during the measurement, are turned against one another, "
+            "or have no finite place.",
             why="A volume has evenly spaced parallel slices.",
             fix="Export each stack to a file of its own.",
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medldm.errors import InputRefused
 
 # Of the sampled points, those furthest out; fewer than this are no basis for an estimate.
-_OUTER, _LEAST = 0.1, 64
+_OUTER, _LEAST = 0.1, 32
 # Noise samples per coil: the covariance of n coils has n^2 real numbers, each to be known to some 10 %.
 _PER_COIL = 16
 

@@ -93,6 +93,22 @@ def require_memory(shape: Sequence[int], max_bytes: int, name: str) -> None:
         )
 
 
+def require_finite(kspace: NDArray[np.complex64], name: str) -> None:
+    """Refuse k-space (..., coil, ky, kx) with samples that are no numbers, before a transform spreads them.
+
+    Raises:
+        InputRefused: E-KSP-09.
+    """
+    bad = sum(int((~np.isfinite(plane)).any(axis=(0, 2)).sum()) for plane in kspace)
+    if bad:
+        raise InputRefused(
+            "E-KSP-09",
+            f"{bad} lines of k-space in {name} hold samples that are NaN or infinite.",
+            why="The transform would spread them over whole slices.",
+            fix="Measure again, or store zeros in all slices and coils where they are: such lines count as left out.",
+        )
+
+
 def scan_of(
     kspace: NDArray[np.complex64],
     grid: Grid,
@@ -106,7 +122,7 @@ def scan_of(
     """Check a k-space and give it the form that the physics expects.
 
     Args:
-        kspace: (z, coil, ky, kx), frequency zero at ``n // 2``, zeros where nothing was measured; may be changed.
+        kspace: (z, coil, ky, kx), finite, frequency zero at ``n // 2``, zeros where nothing was measured.
         grid: of the image.
         origin: where it came from.
         mask: (ky, kx) if stated.
@@ -116,17 +132,9 @@ def scan_of(
         simulated: whether it was computed from an image.
 
     Raises:
-        InputRefused: E-KSP-09, -11, -16, -18.
+        InputRefused: E-KSP-11, -16, -18.
     """
     name, problems = origin.path.name, list(origin.problems)
-    bad = [int((~np.isfinite(plane)).any(axis=(0, 2)).sum()) for plane in kspace]
-    if any(bad):
-        raise InputRefused(
-            "E-KSP-09",
-            f"{sum(bad)} lines of k-space in {name} hold samples that are NaN or infinite.",
-            why="The transform would spread them over whole slices.",
-            fix="Measure again, or store zeros in all slices and coils where they are: such lines count as left out.",
-        )
     alive = np.any([plane.any(axis=(1, 2)) for plane in kspace], axis=0)
     if not alive.all() and alive.any():
         dead = [int(c) for c in np.flatnonzero(~alive)]
