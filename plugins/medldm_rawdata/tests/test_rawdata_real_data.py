@@ -11,6 +11,7 @@ import pytest
 
 import medldm
 from medldm.data import ReadRequest
+from medldm.pipeline.recipe import load_recipe
 from medldm_rawdata.array_reader import KSpaceArrayReader
 from medldm_rawdata.example_files import described
 
@@ -42,10 +43,11 @@ def test_what_is_found_in_it(path):
 
 
 def test_it_reconstructs_to_a_head(path):
-    recipe = ["prior=null", "solver={name: cg-sense, iterations: 8}", "classical=null"]
-    result = medldm.reconstruct(path, recipe="mri-4x", set_=recipe, device="cpu")
+    changes = ["classical={name: cg-sense, iterations: 6}", "operator.maps=espirit"]
+    recipe = load_recipe("mri-4x", changes).without_prior()
+    result = medldm.reconstruct(path, recipe=recipe, device="cpu")
     image = np.abs(result.image.data[0].numpy())
     # The head lies in the middle: its inside is bright, and the corners are empty.
     inside, corner = image[90:140, 60:120].mean(), np.median(image[:25, :25])
     assert inside > 10 * corner
-    assert result.record["fit"]["chi"] == pytest.approx(0.65, abs=0.25)
+    assert 0.3 < result.record["chi"][0] < 1.2
