@@ -56,7 +56,10 @@ class NoiseScan:
 
 def whitened(kspace: NDArray[np.complex64], whitener: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """k-space (z, coil, ky, kx) of the coils that the whitener makes."""
-    return np.stack([np.tensordot(whitener, plane, axes=1) for plane in kspace])
+    result = np.empty_like(kspace)
+    for z, plane in enumerate(kspace):
+        result[z] = np.tensordot(whitener, plane, axes=1)
+    return result
 
 
 def outer_noise(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> float | None:

@@ -16,8 +16,8 @@ from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
 from medldm_rawdata.kspace_sampling import full_centre, sampled_points
 
 _AXES = ("z", "coil", "ky", "kx")
-# Peak of reading over the size of k-space in complex64: itself, one copy while it is transformed, and the mask.
-_COPIES = 3
+# Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.2 (ISMRMRD) were measured.
+_COPIES = 5
 
 
 @dataclass(frozen=True)

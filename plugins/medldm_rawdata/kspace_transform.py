@@ -35,4 +35,9 @@ def without_oversampling(kspace: NDArray[Any], axis: int, keep: int) -> NDArray[
     first = n // 2 - keep // 2
     kept = [slice(None)] * (kspace.ndim - 1)
     kept[axis] = slice(first, first + keep)
-    return np.stack([to_frequency(to_image(plane, axis)[tuple(kept)], axis) for plane in kspace])
+    shape = list(kspace.shape)
+    shape[axis] = keep
+    result = np.empty(shape, dtype=np.complex64)
+    for z, plane in enumerate(kspace):
+        result[z] = to_frequency(to_image(plane, axis)[tuple(kept)], axis)
+    return result
