@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_readers(register: Register) -> None:
-    """Offer the reader of medldm's own measurement file."""
+    """Offer the reader of medldm's own measurement file, and those of raw k-space."""
     register(
         "acquisition",
         "medldm_rawdata.reader:AcquisitionReader",
@@ -36,6 +36,30 @@ def register_readers(register: Register) -> None:
         "medldm_rawdata.projections.sinogram_file:SinogramReader",
         example="medldm_rawdata.projections.examples:sinogram",
         summary="Sinograms in .npy, .npz or NIfTI with a JSON that states their geometry",
+    )
+    register(
+        "kspace-array",
+        "medldm_rawdata.array_reader:KSpaceArrayReader",
+        example="medldm_rawdata.examples:array_reader",
+        summary="Cartesian k-space in NAME.npy or NAME.npz, described by NAME.json",
+    )
+    register(
+        "bart",
+        "medldm_rawdata.bart_reader:BartReader",
+        example="medldm_rawdata.examples:bart_reader",
+        summary="Cartesian k-space of BART, NAME.cfl and NAME.hdr, with voxel sizes in NAME.json",
+    )
+    register(
+        "fastmri",
+        "medldm_rawdata.fastmri_reader:FastMriReader",
+        example="medldm_rawdata.examples:fastmri_reader",
+        summary="Cartesian k-space as the fastMRI data sets store it, HDF5",
+    )
+    register(
+        "ismrmrd",
+        "medldm_rawdata.ismrmrd_reader:IsmrmrdReader",
+        example="medldm_rawdata.examples:ismrmrd_reader",
+        summary="ISMRMRD (MRD) files of Cartesian slices, HDF5",
     )
 
 

@@ -1,0 +1,133 @@
+"""HDF5 files from anywhere: nothing outside the file is opened, and nothing is allocated before it is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from medldm.errors import InputRefused
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Deflate, shuffle, Fletcher's checksum, szip, LZF: compiled in. Others would load a plugin from a search path.
+_FILTERS = {1, 2, 3, 4, 32000}
+
+
+def is_hdf5(path: Path) -> bool:
+    """By its first bytes; never raises."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(len(_SIGNATURE)) == _SIGNATURE
+    except OSError:
+        return False
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, for reading; the library's exceptions become refusals.
+
+    Raises:
+        InputRefused: E-KSP-01 not readable, E-KSP-02 damaged or truncated.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputRefused(
+            "E-KSP-01", f"{path.name} cannot be read: {error.strerror or error}.", fix="Check the path and permissions."
+        ) from error
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> InputRefused:
+    """The refusal of a file whose bytes cannot be understood."""
+    return InputRefused(
+        "E-KSP-02",
+        f"{path.name} is damaged or truncated.",
+        why="Half a measurement gives a wrong image.",
+        fix="Copy the file again, or export it again.",
+    )
+
+
+def member(group: Any, name: str, path: Path) -> Any:
+    """The dataset or group ``name`` that the group itself holds; None when it has none.
+
+    Raises:
+        InputRefused: E-KSP-03 when a link, a storage or a filter leads out of the file.
+    """
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise _leads_out(path, name, "a link, possibly to another file")
+    found = group[name]
+    if isinstance(found, h5py.Dataset):
+        plist = found.id.get_create_plist()
+        if found.external or found.is_virtual:
+            raise _leads_out(path, name, "stored in another file")
+        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+        if filters - _FILTERS:
+            raise _leads_out(path, name, "compressed by a filter that is not part of HDF5")
+    return found
+
+
+def whole(dataset: Any, max_bytes: int, path: Path) -> NDArray[Any]:
+    """All values of a small dataset.
+
+    Raises:
+        InputRefused: E-KSP-10 when they would not fit, E-KSP-08 when they are objects.
+    """
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.hasobject or dataset.shape is None:
+        raise InputRefused(
+            "E-KSP-08",
+            f"An array of {path.name} is no table of numbers.",
+            why="It cannot be understood.",
+            fix="Export the file again.",
+        )
+    if math.prod(dataset.shape) * dataset.dtype.itemsize > max_bytes:
+        raise InputRefused(
+            "E-KSP-10",
+            f"{path.name} needs more than {max_bytes / 2**30:.3g} GiB of memory to read.",
+            fix="Allow more memory, or export fewer slices.",
+        )
+    return np.asarray(dataset[()])
+
+
+def text_of(dataset: Any, path: Path, most: int = 4 * 2**20) -> bytes:
+    """A text stored as one string, or as an array of one.
+
+    Raises:
+        InputRefused: E-KSP-06 when it is anything else, or longer than ``most`` bytes.
+    """
+    value = None
+    if isinstance(dataset, h5py.Dataset) and dataset.shape is not None and math.prod(dataset.shape) == 1:
+        value = dataset[()]
+    while isinstance(value, np.ndarray) and value.size == 1:
+        value = value.flat[0]
+    value = value.encode() if isinstance(value, str) else value
+    if not isinstance(value, bytes) or len(value) > most:
+        raise InputRefused(
+            "E-KSP-06",
+            f"The header of {path.name} is no text of at most {most // 2**20} MiB.",
+            why="The measurement is described by it.",
+            fix="Convert the scan again.",
+        )
+    return value
+
+
+def _leads_out(path: Path, name: str, how: str) -> InputRefused:
+    return InputRefused(
+        "E-KSP-03",
+        f"{name!r} in {path.name} is {how}.",
+        why="A file from anywhere may not decide what else is opened.",
+        fix="Write it into one file of its own, for instance with h5repack.",
+    )

@@ -1,0 +1,193 @@
+"""ISMRMRD (MRD) files: k-space line by line in HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from medldm.data import Acquisition, Grid, ReadRequest, SeriesRow, Volume
+from medldm.errors import InputRefused, Problem
+from medldm_rawdata import hdf5_file
+from medldm_rawdata.ismrmrd_header import ScanHeader
+from medldm_rawdata.ismrmrd_lines import Lines, read_lines
+from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
+from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
+from medldm_rawdata.kspace_noise import NoiseScan
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_of, scan_of, selected
+from medldm_rawdata.kspace_transform import without_oversampling
+
+FORMAT = "ismrmrd"
+# Counters that tell images of one file apart.
+_CASES = ("contrast", "phase", "repetition", "set")
+
+
+@dataclass(frozen=True)
+class IsmrmrdReader:
+    """Reads HDF5 files with a group of ``xml`` and ``data``: Cartesian slices."""
+
+    def accepts(self, path: Path) -> bool:
+        """By the names of its two datasets."""
+        if not hdf5_file.is_hdf5(path):
+            return False
+        try:
+            with hdf5_file.opened(path) as file:
+                return _group_name(file) is not None
+        except InputRefused:
+            return False
+
+    def inspect(self, path: Path) -> list[SeriesRow]:
+        """One row for each contrast, phase, repetition and set."""
+        return rows_of(path, FORMAT, lambda: _scans(path, ReadRequest().max_bytes))
+
+    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
+        """The measurements asked for.
+
+        Raises:
+            InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
+        """
+        return [scan.acquisition for scan in _scans(path, request.max_bytes, request.series)]
+
+
+def _group_name(file: Any) -> str | None:
+    """The group of the measurement, ``dataset`` by custom; links are not followed to find it."""
+    names = sorted(file, key=lambda name: (name != "dataset", name))
+    for name in names[:100]:
+        held = isinstance(file.get(name, getlink=True), h5py.HardLink)
+        if held and isinstance(file[name], h5py.Group) and {"xml", "data"} <= set(file[name]):
+            return str(name)
+    return None
+
+
+def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KSpaceScan]:
+    with hdf5_file.opened(path) as file:
+        name = _group_name(file)
+        if name is None:
+            raise InputRefused(
+                "E-KSP-08",
+                f"{path.name} has no group with xml and data.",
+                why="It is no ISMRMRD file.",
+                fix="Convert the scan again.",
+            )
+        group = file[name]
+        header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
+        lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)
+        _require_cartesian_slices(header, lines)
+        noise = _noise(lines, header)
+        cases = _cases(lines)
+        for i in selected(list(cases), series, path):
+            case, which = list(cases.items())[i]
+            yield _scan(lines, which, header, noise, case, max_bytes)
+
+
+def _cases(lines: Lines) -> dict[str, NDArray[np.intp]]:
+    """Lines of each image, by the counters that tell them apart."""
+    counters = np.stack([lines.index(name)[lines.image] for name in _CASES], axis=1)
+    telling = [len(np.unique(column)) > 1 for column in counters.T]
+    cases = {}
+    for values in np.unique(counters, axis=0):
+        told = [f"{n} {v}" for n, v, tells in zip(_CASES, values, telling, strict=True) if tells]
+        cases[" ".join(told)] = lines.image[(counters == values).all(axis=1)]
+    return cases
+
+
+def _scan(
+    lines: Lines, which: Any, header: ScanHeader, noise: NoiseScan | None, case: str, max_bytes: int
+) -> KSpaceScan:
+    problems = list(lines.problems)
+    slices = [int(s) for s in np.unique(lines.index("slice")[which])]
+    heads = lines.heads[which]
+    ordered, stated = _ordered(lines, which, slices)
+    found = sort_lines(lines, which, ordered, header, max_bytes)
+    require_finite(found.kspace, lines.path.name)
+    kspace, keep, read = found.kspace, header.read_pixels, header.encoded.matrix[0]
+    if keep < read and found.whole_readout:
+        kspace = without_oversampling(kspace, -1, keep)
+    elif keep < read:
+        problems.append(
+            Problem(
+                "E-KSP-25",
+                "note",
+                f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for "
+                f"{keep} pixels, is kept.",
+                "Crop the image.",
+            )
+        )
+    if noise is not None and not (heads["sample_time_us"] > 0).all():
+        problems.append(
+            Problem("E-KSP-26", "warning", "The dwell time is not stated; that of the noise scan is taken to be equal.")
+        )
+    if not stated:
+        problems.append(NOT_STATED)
+    grid = _grid(lines, found, kspace.shape, header, stated)
+    return scan_of(
+        kspace,
+        grid,
+        Origin(FORMAT, lines.path, case, tuple(problems)),
+        noise=None if noise is None else _for_image(noise, heads),
+        averages=found.averages,
+    )
+
+
+def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bool]:
+    """Slices in the order of their positions, and whether positions and directions are stated at all."""
+    heads, counters = lines.heads[which], lines.index("slice")[which]
+    if not any(np.any(heads[name]) for name in ("read_dir", "phase_dir", "slice_dir")):
+        return slices, False
+    positions = np.array([heads["position"][counters == s][0] for s in slices], dtype=np.float64)
+    directions = np.stack([heads[name] for name in ("read_dir", "phase_dir", "slice_dir")], axis=1)
+    finite = np.isfinite(directions).all() and np.isfinite(heads["position"]).all()
+    with np.errstate(invalid="ignore", over="ignore"):
+        drift = max(np.abs(heads["position"][counters == s] - p).max() for s, p in zip(slices, positions, strict=True))
+        turned = np.abs(directions - directions[0]).max()
+    if not finite or drift > 0.1 or turned > 1e-3:
+        raise InputRefused(
+            "E-KSP-15",
+            f"The slices of {lines.path.name} move during the measurement, are turned against one another, "
+            "or have no finite place.",
+            why="A volume has evenly spaced parallel slices.",
+            fix="Export each stack to a file of its own.",
+        )
+    return [slices[i] for i in stack_order(positions, heads["slice_dir"][0].astype(np.float64))], True
+
+
+def _grid(lines: Lines, found: Sorted, shape: tuple[int, ...], header: ScanHeader, stated: bool) -> Grid:
+    size = (shape[0], shape[2], shape[3])
+    if not stated:
+        return nominal_grid(size, header.spacing)
+    heads = lines.heads[found.first_lines]
+    z, y, x = (heads[name][0].astype(np.float64) for name in ("slice_dir", "phase_dir", "read_dir"))
+    return stack_grid(size, header.spacing, heads["position"].astype(np.float64), (z, y, x), lines.path.name)
+
+
+def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
+    """The noise scan, its variance ratio still lacking the dwell time of the image."""
+    if not len(lines.noise):
+        return None
+    samples = np.concatenate([line for _, line in lines.samples(lines.noise)], axis=1)
+    dwell = float(lines.heads["sample_time_us"][lines.noise[0]])
+    return NoiseScan(samples, (dwell if dwell > 0 else 0.0) / header.noise_bandwidth)
+
+
+def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:
+    """Noise power is proportional to bandwidth, the inverse of the dwell time."""
+    dwell = float(heads["sample_time_us"][0])
+    known = dwell > 0 and noise.variance_ratio > 0
+    return NoiseScan(noise.samples, noise.variance_ratio / dwell if known else 1.0)
+
+
+def _require_cartesian_slices(header: ScanHeader, lines: Lines) -> None:
+    partitions = int(lines.index("kspace_encode_step_2")[lines.image].max()) + 1
+    if header.trajectory != "cartesian" or header.encoded.matrix[2] != 1 or partitions > 1:
+        raise InputRefused(
+            "E-KSP-07",
+            f"{lines.path.name} is a {header.trajectory} measurement of "
+            f"{max(partitions, header.encoded.matrix[2])} partitions.",
+            why="Slices of two-dimensional Cartesian k-space are understood.",
+            fix="Grid it, and transform along the partitions first; describe the result by a JSON file.",
+        )

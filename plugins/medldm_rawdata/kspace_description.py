@@ -1,0 +1,134 @@
+"""The JSON file beside an array of k-space: what the array itself does not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+
+from medldm.data import Grid
+from medldm.errors import InputRefused, Problem
+from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid
+
+FORMAT: Literal["medldm-kspace"] = "medldm-kspace"
+_LONGEST = 2**20
+_Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_Row = Annotated[list[pydantic.FiniteFloat], pydantic.Field(min_length=4, max_length=4)]
+Axis = Literal["z", "kz", "coil", "ky", "kx"]
+
+
+class Centre(pydantic.BaseModel):
+    """Index of frequency zero along an axis; the middle, ``n // 2``, where not stated."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    kz: pydantic.NonNegativeInt | None = None
+    ky: pydantic.NonNegativeInt | None = None
+    kx: pydantic.NonNegativeInt | None = None
+
+
+class KSpaceDescription(pydantic.BaseModel):
+    """``NAME.json`` beside ``NAME.npy``, ``NAME.npz`` or ``NAME.cfl``.
+
+    Attributes:
+        format: ``medldm-kspace``.
+        version: 1.
+        axes: names of the array's axes in their order; not for BART, whose order is fixed. ``kz`` is a second phase
+            encoding, which is transformed away.
+        spacing_mm: of the image along z, y, x: distance of slices, and field of view over samples.
+        affine: voxel (z, y, x) -> LPS in mm, 4 x 4, where the orientation is known; its columns agree with the spacing.
+        centre: of k-space.
+        sampling: ``non-zero``, samples that are not zero were measured; ``mask``, the array ``mask`` of the npz says.
+        noise_std: per real component, in units of the array; where not stated it is estimated, or taken from the array
+            ``noise`` of the npz (coil, sample).
+        simulated: whether the array was computed from an image.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["medldm-kspace"]
+    version: Annotated[pydantic.StrictInt, pydantic.Field(ge=1, le=1)]
+    axes: Annotated[tuple[Axis, ...], pydantic.Field(min_length=2, max_length=4)] | None = None
+    spacing_mm: tuple[_Positive, _Positive, _Positive]
+    affine: Annotated[list[_Row], pydantic.Field(min_length=4, max_length=4)] | None = None
+    centre: Centre = Centre()
+    sampling: Literal["non-zero", "mask"] = "non-zero"
+    noise_std: _Positive | None = None
+    simulated: pydantic.StrictBool = False
+
+    @classmethod
+    def beside(cls, path: Path) -> KSpaceDescription:
+        """Read the description of an array.
+
+        Raises:
+            InputRefused: E-KSP-04 when there is none, E-KSP-05 when it is not valid.
+        """
+        file = path.with_suffix(".json")
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(_LONGEST + 1)
+        except OSError as error:
+            raise InputRefused(
+                "E-KSP-04",
+                f"There is no readable {file.name} beside {path.name}.",
+                why="The array does not say what its axes are and how large a voxel is.",
+                fix='Write one, e.g. {"format": "medldm-kspace", "version": 1, "axes": ["coil", "ky", "kx"], '
+                '"spacing_mm": [5, 1, 1]} (without axes for BART); the README of medldm_rawdata lists all entries.',
+            ) from error
+        try:
+            if len(content) > _LONGEST:
+                raise ValueError("it is longer than 1 MiB")
+            found = cls.model_validate_json(content)
+            if found.axes is not None:
+                _require_axes(found.axes)
+            return found
+        except pydantic.ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = ".".join(map(str, fault["loc"])) or "the file"
+            raise _invalid(file, f"{place}: {fault['type'].replace('_', ' ')}") from error
+        except ValueError as error:
+            raise _invalid(file, str(error)) from error
+
+    def grid(self, shape: tuple[int, int, int]) -> tuple[Grid, tuple[Problem, ...]]:
+        """The grid of the image, and what is not known of it."""
+        if self.affine is None:
+            return nominal_grid(shape, self.spacing_mm), (NOT_STATED,)
+        grid = Grid(shape, np.asarray(self.affine, dtype=np.float64))
+        if not np.allclose(grid.spacing, self.spacing_mm, rtol=1e-3):
+            raise InputRefused(
+                "E-KSP-05",
+                f"spacing_mm {self.spacing_mm} and the affine's steps "
+                f"{tuple(round(s, 4) for s in grid.spacing)} disagree.",
+                why="The voxel size is not known.",
+                fix="Correct one of them.",
+            )
+        return grid, ()
+
+
+def describes_something_else(path: Path) -> bool:
+    """Whether a JSON file beside an array is there and says that it is of another format; never raises."""
+    try:
+        with path.with_suffix(".json").open("rb") as opened:
+            content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(opened.read(_LONGEST))
+    except (OSError, ValueError):
+        return False
+    return bool(content.get("format", FORMAT) != FORMAT)
+
+
+def _require_axes(axes: tuple[Axis, ...]) -> None:
+    if len(set(axes)) != len(axes):
+        raise ValueError("axes: one is named twice")
+    if not {"ky", "kx"} <= set(axes):
+        raise ValueError("axes: ky and kx are needed")
+    if {"z", "kz"} <= set(axes):
+        raise ValueError("axes: slices and partitions (z and kz) together")
+
+
+def _invalid(file: Path, fault: str) -> InputRefused:
+    return InputRefused(
+        "E-KSP-05",
+        f"{file.name} does not describe k-space ({fault}).",
+        why="A measurement whose description is incomplete cannot be explained.",
+        fix="Correct the entry; the README of medldm_rawdata lists all entries.",
+    )

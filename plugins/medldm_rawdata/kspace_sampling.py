@@ -1,0 +1,78 @@
+"""Which samples of k-space were measured, the same ones in all slices and coils."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medldm.errors import InputRefused
+
+# An exact zero may happen by chance in rounded data; so many do not.
+_CHANCE = 0.01
+
+
+def sampled_points(
+    kspace: NDArray[np.complex64], stated: NDArray[np.bool_] | None, name: str
+) -> tuple[NDArray[np.bool_], int]:
+    """The mask (ky, kx), and how many samples outside it are not zero.
+
+    A sample that is exactly zero in every slice and coil was not measured, whatever is stated: it was filled in.
+
+    Args:
+        kspace: (z, coil, ky, kx), zeros where nothing was measured.
+        stated: mask that came with it, if any.
+        name: of the file, for the messages.
+
+    Raises:
+        InputRefused: E-KSP-11 when slices or coils were sampled differently, E-KSP-18 when nothing was.
+    """
+    patterns = [plane != 0 for plane in kspace]
+    filled = np.any([pattern.any(axis=0) for pattern in patterns], axis=0)
+    mask = filled if stated is None else filled & stated
+    count = int(mask.sum())
+    if count == 0:
+        raise InputRefused(
+            "E-KSP-18",
+            f"{name} holds no measured sample: all are zero{'' if stated is None else ' where its mask samples'}.",
+            why="There is nothing to reconstruct from.",
+            fix="Check that the measurement was exported completely.",
+        )
+    for z, pattern in enumerate(patterns):
+        missing = {
+            f"Slice {z}": 1 - pattern.any(axis=0)[mask].mean(),
+            **{f"Coil {c} in slice {z}": 1 - own[mask].mean() for c, own in enumerate(pattern)},
+        }
+        for who, share in missing.items():
+            if share > _CHANCE:
+                raise InputRefused(
+                    "E-KSP-11",
+                    f"{who} of {name} lacks {share:.0%} of the samples that others have.",
+                    why="One mask for all slices and coils explains the measurement.",
+                    fix="Store slices that were sampled differently in files of their own, "
+                    "and leave out coils that failed.",
+                )
+    outside = 0 if stated is None else sum(int(pattern.any(axis=0)[~mask].sum()) for pattern in patterns)
+    return mask, outside
+
+
+def full_centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Size (ky, kx) of the fully sampled block around frequency zero, grown evenly and then along each axis."""
+    half = [0, 0]
+    centre = [n // 2 for n in mask.shape]
+
+    def full(a: int, b: int) -> bool:
+        # A block of 2 h samples from n//2 - h, or the whole axis.
+        block = (slice(max(0, c - h), c + max(1, h)) for c, h in zip(centre, (a, b), strict=True))
+        return bool(mask[tuple(block)].all())
+
+    if not mask[centre[0], centre[1]]:
+        return 0, 0
+    most = [(n + 1) // 2 for n in mask.shape]
+    for grow in ((1, 1), (1, 0), (0, 1)):
+        while True:
+            wider = [h + g for h, g in zip(half, grow, strict=True)]
+            if any(h > m for h, m in zip(wider, most, strict=True)) or not full(*wider):
+                break
+            half = wider
+    height, width = (min(n, max(1, 2 * h)) for n, h in zip(mask.shape, half, strict=True))
+    return height, width

@@ -1,0 +1,238 @@
+"""One measured k-space, checked, as every reader of k-space hands it over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medldm.data import Acquisition, AffineMap, Grid, History, SeriesRow, Source
+from medldm.errors import InputRefused, Problem
+from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
+from medldm_rawdata.kspace_sampling import full_centre, sampled_points
+
+_AXES = ("z", "coil", "ky", "kx")
+# Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.2 (ISMRMRD) were measured.
+_COPIES = 5
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a k-space came from.
+
+    Attributes:
+        format: name of the reader.
+        path: the file.
+        case: which scan of the file, empty when there is one only.
+        problems: what the reader noticed.
+    """
+
+    format: str
+    path: Path
+    case: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class KSpaceScan:
+    """A measurement and what was noticed about it."""
+
+    acquisition: Acquisition
+    problems: tuple[Problem, ...]
+    case: str = ""
+
+    def row(self, index: int) -> SeriesRow:
+        """Its row in ``medldm inspect``."""
+        acquisition, settings = self.acquisition, self.acquisition.settings
+        noise = acquisition.noise_std
+        told = "not known" if noise is None else f"{noise:.3g} ({settings['noise']})"
+        ky, kx = settings["full_centre"]
+        sizes = ", ".join(f"{axis} {n}" for axis, n in zip(acquisition.axes, acquisition.data.shape, strict=True))
+        description = (
+            f"{self.case + '; ' if self.case else ''}{acquisition.physics}: {sizes}; "
+            f"acceleration {settings['acceleration']:.3g}, full centre {ky} x {kx} (ky x kx), noise {told}"
+            f"{' SIMULATED' if acquisition.simulated else ''}"
+        )
+        grid = acquisition.grid
+        source = acquisition.source
+        name = "" if source is None else source.format
+        return SeriesRow(
+            index,
+            acquisition.name,
+            name,
+            acquisition.modality,
+            description,
+            1,
+            grid.shape,
+            grid.spacing,
+            grid.orientation,
+            self.problems,
+        )
+
+
+def require_memory(shape: Sequence[int], max_bytes: int, name: str) -> None:
+    """Refuse a k-space that would not fit, before anything is allocated.
+
+    Raises:
+        InputRefused: E-KSP-10.
+    """
+    needed = 8 * _COPIES
+    for n in shape:
+        needed *= int(n)
+    if needed > max_bytes:
+        raise InputRefused(
+            "E-KSP-10",
+            f"{name} needs {needed / 2**30:.3g} GiB of memory to read ({' x '.join(map(str, shape))} samples), "
+            f"{max_bytes / 2**30:.3g} GiB are allowed.",
+            why="It would end in the middle of the work.",
+            fix="Allow more memory, or export fewer slices.",
+        )
+
+
+def require_finite(kspace: NDArray[np.complex64], name: str) -> None:
+    """Refuse k-space (..., coil, ky, kx) with samples that are no numbers, before a transform spreads them.
+
+    Raises:
+        InputRefused: E-KSP-09.
+    """
+    bad = sum(int((~np.isfinite(plane)).any(axis=(0, 2)).sum()) for plane in kspace)
+    if bad:
+        raise InputRefused(
+            "E-KSP-09",
+            f"{bad} lines of k-space in {name} hold samples that are NaN or infinite.",
+            why="The transform would spread them over whole slices.",
+            fix="Measure again, or store zeros in all slices and coils where they are: such lines count as left out.",
+        )
+
+
+def scan_of(
+    kspace: NDArray[np.complex64],
+    grid: Grid,
+    origin: Origin,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    noise: NoiseScan | float | None = None,
+    averages: int = 1,
+    simulated: bool = False,
+) -> KSpaceScan:
+    """Check a k-space and give it the form that the physics expects.
+
+    Args:
+        kspace: (z, coil, ky, kx), finite, frequency zero at ``n // 2``, zeros where nothing was measured.
+        grid: of the image.
+        origin: where it came from.
+        mask: (ky, kx) if stated.
+        noise: a noise scan, by which the coils are whitened; or the standard deviation per real component; or None,
+            which estimates it.
+        averages: measurements that each sample is the mean of; the noise scan had one.
+        simulated: whether it was computed from an image.
+
+    Raises:
+        InputRefused: E-KSP-11, -16, -18.
+    """
+    name, problems = origin.path.name, list(origin.problems)
+    alive = np.any([plane.any(axis=(1, 2)) for plane in kspace], axis=0)
+    if not alive.all() and alive.any():
+        dead = [int(c) for c in np.flatnonzero(~alive)]
+        kspace = kspace[:, alive]
+        if isinstance(noise, NoiseScan):
+            noise = NoiseScan(noise.samples[alive], noise.variance_ratio)
+        problems.append(
+            Problem("E-KSP-22", "warning", f"Coils {dead} are zero throughout and are left out.", "Check the coils.")
+        )
+    points, outside = sampled_points(kspace, mask, name)
+    if outside:
+        problems.append(
+            Problem("E-KSP-24", "note", f"{outside} samples outside the stated mask are not zero; they are left out.")
+        )
+    kspace = kspace * points
+    if isinstance(noise, NoiseScan):
+        kspace, std, told = whitened(kspace, noise.whitener()), 1 / averages**0.5, "noise scan"
+    elif noise is not None:
+        std, told = float(noise), "stated"
+    else:
+        std, told = outer_noise(kspace, points), "estimated"
+        problems.append(_estimated(std))
+    settings = {
+        "coils": int(kspace.shape[1]),
+        "acceleration": round(points.size / int(points.sum()), 4),
+        "full_centre": list(full_centre(points)),
+        "noise": told if std is not None else "not known",
+        "averages": averages,
+    }
+    history = History().then("read", format=origin.format, **settings)
+    for problem in problems:
+        if problem.severity == "warning":
+            history = history.then("warning", code=problem.code, severity=problem.severity)
+    acquisition = Acquisition(
+        physics="mri-cartesian",
+        data=torch.from_numpy(np.ascontiguousarray(kspace, dtype=np.complex64)),
+        axes=_AXES,
+        grid=grid,
+        quantity="arbitrary",
+        modality="MR",
+        output=AffineMap.identity("arbitrary"),
+        tensors={"mask": torch.from_numpy(points.astype(np.float32))},
+        settings=settings,
+        noise_std=std,
+        simulated=simulated,
+        name=case_name(origin.path, origin.case),
+        history=history,
+        source=Source(origin.format, (origin.path,)),
+    )
+    return KSpaceScan(acquisition, tuple(problems), origin.case)
+
+
+def _estimated(std: float | None) -> Problem:
+    if std is None:
+        return Problem(
+            "E-KSP-20",
+            "warning",
+            "There is no noise scan, and too few samples to estimate the noise from.",
+            "Give it to the recipe: likelihood.std.",
+        )
+    return Problem(
+        "E-KSP-20",
+        "warning",
+        f"There is no noise scan; the noise, {std:.3g} per real component, is estimated from the tenth of the samples "
+        "furthest from the centre of k-space, and is too large where the object is still seen there.",
+        "Give it to the recipe if you know it: likelihood.std.",
+    )
+
+
+def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]]) -> list[SeriesRow]:
+    """The rows of ``medldm inspect``; what cannot be read is a row with its reason.
+
+    k-space says little about itself in headers: mask, calibration and noise are seen in the samples, so they are read.
+    """
+    try:
+        return [scan.row(index) for index, scan in enumerate(scans(), 1)]
+    except InputRefused as refusal:
+        problem = Problem(refusal.code, "error", refusal.what, refusal.fix)
+        return [SeriesRow(1, path.name, format_, "MR", "", 1, None, None, None, (problem,))]
+
+
+def selected(cases: Sequence[str], series: str | None, path: Path) -> list[int]:
+    """Which of a file's scans are asked for by ``series``, ``"#2"`` or the name of the case: their indices.
+
+    Raises:
+        InputRefused: E-KSP-17 when there is none of that name.
+    """
+    found = [i for i, case in enumerate(cases) if series in (None, f"#{i + 1}", case, case_name(path, case))]
+    if not found:
+        listed = ", ".join(f"#{i} {case_name(path, case)}" for i, case in enumerate(cases[:8], 1))
+        raise InputRefused(
+            "E-KSP-17",
+            f"{path.name} holds no scan {series!r}; it holds {listed}{', ...' if len(cases) > 8 else ''}.",
+            fix="medldm inspect lists them.",
+        )
+    return found
+
+
+def case_name(path: Path, case: str) -> str:
+    """A short name for tables and files."""
+    return path.name.partition(".")[0] + (f"-{case.replace(' ', '-')}" if case else "")
