@@ -93,6 +93,7 @@ EVERY: dict[str, Callable[[], BoundPrior]] = {
         LatentPrior(_denoiser(), OrthonormalAutoencoder(2, 2, channels=2), (ROWS, COLUMNS), image_channels=2)
     ),
     "phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase()),
+    "uncertain-phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase(), quadrature=0.3),
     "phase-of-latents": lambda: PhaseFrozen(SlicewisePrior(_latent(), DEPTH), _phase()),
     "turned": lambda: Turned(SlicewisePrior(_pixel(), DEPTH), (1, 0, 2), (0, 2)),
     "turned-latent": lambda: Turned(SlicewisePrior(_latent(), DEPTH), (2, 0, 1), (1,)),
@@ -335,6 +336,19 @@ def test_frozen_phase_keeps_the_truth_and_removes_what_is_in_quadrature() -> Non
     little = torch.full((1,), 0.002, dtype=torch.float64)
     noisy = phase * (truth + 1j * _random(1, DEPTH, ROWS, COLUMNS, seed=7))
     torch.testing.assert_close(prior.denoise(noisy, little), phase * truth, rtol=0, atol=1e-6)
+
+
+def test_what_an_uncertain_phase_leaves_in_quadrature_has_the_posterior_mean_of_a_gaussian() -> None:
+    phase, spread = _phase(), 0.3
+    inner = SlicewisePrior(_pixel(_denoiser()), DEPTH)
+    prior = PhaseFrozen(inner, phase, non_negative=False, quadrature=spread)
+    x = torch.view_as_complex(_random(2, DEPTH, ROWS, COLUMNS, 2, seed=5))
+    along, across = (phase.conj() * x).real, (phase.conj() * x).imag
+    sigma = _column(SIGMA, along)
+    expected = gaussian_mean(along, sigma, MEAN, STD) + 1j * gaussian_mean(across, sigma, 0.0, spread)
+    torch.testing.assert_close(prior.denoise(x, SIGMA), phase * expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="latent"):
+        PhaseFrozen(SlicewisePrior(_latent(), DEPTH), phase, quadrature=spread)
 
 
 def test_frozen_phase_knows_no_negative_magnitudes() -> None:

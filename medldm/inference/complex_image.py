@@ -47,8 +47,11 @@ class PhaseFrozen(ImageEdge):
     """A complex image of known phase for a prior of magnitudes: ``denoise(x) = phase max(D(Re(conj(phase) x)), 0)``.
 
     With ``r -> phase r`` from real to complex images, ``x -> Re(conj(phase) x)`` is its exact adjoint in the real inner
-    product, and its left inverse. What is in quadrature to the phase is noise to this prior, and removed. Where the
-    phase is 0 so is the image: nothing is measured there, and a prior alone would fill it with what it makes up.
+    product, and its left inverse. Where the phase is 0 so is the image: nothing is measured there, and a prior alone
+    would fill it with what it makes up.
+
+    What is in quadrature to the phase is noise to this prior, and removed, unless the phase is said to be uncertain:
+    then it is Gaussian with a standard deviation ``t``, and its denoiser ``t^2 / (t^2 + sigma^2)`` of it.
 
     Args:
         inner: prior of real magnitudes; its image has the shape of ``phase``.
@@ -56,20 +59,33 @@ class PhaseFrozen(ImageEdge):
         zero: what the magnitude zero is to the prior; -1 where its images go from -1 to 1.
         non_negative: whether negative results of the inner prior become zero. A magnitude has none, so no mean of
             magnitudes has; the gradient is zero there.
+        quadrature: ``t`` above, in the prior's unit; of a pixel prior only, since latents know magnitudes alone.
 
     Raises:
-        ValueError: ``phase`` has another shape than the image, or magnitudes other than 1 and 0.
+        ValueError: ``phase`` has another shape than the image, or magnitudes other than 1 and 0; or ``quadrature`` is
+            negative, or given for a latent prior.
     """
 
     parts: Tensor
 
-    def __init__(self, inner: BoundPrior, phase: Tensor, *, zero: float = 0.0, non_negative: bool = True) -> None:
+    def __init__(
+        self,
+        inner: BoundPrior,
+        phase: Tensor,
+        *,
+        zero: float = 0.0,
+        non_negative: bool = True,
+        quadrature: float = 0.0,
+    ) -> None:
         space = inner.image
         if tuple(phase.shape) != space.shape or space.is_complex or not phase.is_complex():
             raise ValueError(f"the phase of {space} is complex and of its shape, not {tuple(phase.shape)}")
         if not bool((((phase.abs() - 1).abs() < 1e-3) | (phase == 0)).all()):
             raise ValueError("the phase is given by complex numbers of magnitude 1, or 0 where there is none")
+        if quadrature < 0 or (quadrature > 0 and inner.latent):
+            raise ValueError("what is in quadrature has a standard deviation, and no place in a latent")
         super().__init__(inner, Space(space.axes, space.shape, torch.complex64, space.spacing))
+        self.quadrature = quadrature
         self.zero = zero
         self.non_negative = non_negative
         # As pairs of real numbers: a module that moves to another real dtype would lose imaginary parts.
@@ -79,6 +95,16 @@ class PhaseFrozen(ImageEdge):
     def phase(self) -> Tensor:
         """(z, y, x) complex."""
         return torch.view_as_complex(self.parts)
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """See :class:`medldm.inference.DiffusionPrior`."""
+        along = super().denoise(x, sigma)
+        if self.quadrature == 0:
+            return along
+        phase = self.phase.to(along.dtype)
+        kept = self.quadrature**2 / (self.quadrature**2 + sigma**2)
+        across = (phase.conj() * x).imag * kept.reshape(-1, *(1,) * (x.ndim - 1))
+        return along + 1j * phase * across
 
     def inward(self, x: Tensor) -> Tensor:
         """``Re(conj(phase) x)``."""

@@ -106,6 +106,7 @@ class LoadedPrior:
             plane=section.plane,
             slices_at_once=section.slices_at_once,
             seed=seed,
+            quadrature=section.quadrature,
             device=like.device,
         )
 

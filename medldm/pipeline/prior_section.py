@@ -13,7 +13,7 @@ from medldm.pipeline.recipe import Section, known_keys
 from medldm.priors.card import Plane, PriorCard
 from medldm.priors.fit import Use
 
-_OPTIONS = ("name", "as", "complex", "plane", "slices_at_once")
+_OPTIONS = ("name", "as", "complex", "plane", "slices_at_once", "quadrature")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,15 @@ class PriorSection:
         use: ``slicewise``, ``slab`` or ``volume``; None takes what the card says.
         plane: ``axial``, ``coronal`` or ``sagittal``, the slices that a slice prior sees; None takes those of the scan.
         slices_at_once: how many of them its network takes together; None leaves it to the prior.
+        quadrature: standard deviation, in the prior's unit (1 is nearly the brightest), of what a complex image has out
+            of phase; 0 where the phase that is frozen is believed.
         facts: what its network is told, e.g. ``{contrast: t1w}``, besides what the card always tells.
     """
 
     use: Use | None = None
     plane: Plane | None = None
     slices_at_once: int | None = None
+    quadrature: float = 0.0
     facts: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -50,8 +53,8 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
 
     Args:
         section: ``name``; ``as``, see :class:`PriorSection`; ``complex``, for the reader of the recipe, which must be
-            what the card says (``phase-frozen`` or ``channels``); ``plane``; ``slices_at_once``; and facts that the
-            card's network knows.
+            what the card says (``phase-frozen`` or ``channels``); ``plane``; ``slices_at_once``; ``quadrature``;
+            and facts that the card's network knows.
         card: of the prior that it names.
 
     Raises:
@@ -65,8 +68,13 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     at_once = section.get("slices_at_once")
     if at_once is not None and (not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1):
         raise _refused("slices_at_once", at_once, "a whole number, at least 1", card)
+    quadrature = section.get("quadrature", 0)
+    frozen = card.complex == "phase-frozen" and card.latent is None
+    if not isinstance(quadrature, (int, float)) or not 0 <= quadrature <= (1 if frozen else 0):
+        expected = "a number from 0 to 1" if frozen else "0, since only priors of magnitudes, not latents, can have it"
+        raise _refused("quadrature", quadrature, expected, card)
     told = {name: _fact(name, section[name], card) for name in facts if section.get(name) is not None}
-    return PriorSection(cast(Use | None, use), cast(Plane | None, plane), at_once, told)
+    return PriorSection(cast(Use | None, use), cast(Plane | None, plane), at_once, float(quadrature), told)
 
 
 def _one_of(section: Section, key: str, values: Sequence[str], card: PriorCard) -> str | None:

@@ -32,6 +32,8 @@ _STEPS = 12
 # Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
 # depth, from the third on it takes no part.
 _LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
+# What may help where the image is complex and the prior knows magnitudes.
+_PHASE = "; a phase that varies fast can be the reason: --set prior.quadrature=0.02"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,8 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         tell(
             "warning",
             f"the prior is out of its depth on this scan: it misses withheld samples {misfit:.2f} times as far as the "
-            f"classical method, whose image therefore counts {share:.0%}",
+            f"classical method, whose image therefore counts {share:.0%}"
+            + (_PHASE if problem.record["phase"] == "frozen" and not problem.record["quadrature"] else ""),
         )
     else:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")

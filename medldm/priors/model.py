@@ -118,6 +118,7 @@ class PriorModel:
         tile: int | None = None,
         recompute: bool = False,
         seed: int = 0,
+        quadrature: float = 0.0,
         device: torch.device | str | None = None,
     ) -> BoundPrior:
         """Bind the prior to a volume (z, y, x); images and states are in the card's model units.
@@ -140,6 +141,7 @@ class PriorModel:
             tile: largest size, in image samples, that an autoencoder takes as a whole.
             recompute: see :class:`medldm.inference.SlicewisePrior`.
             seed: of the offsets of slabs.
+            quadrature: how far images leave their ``phase``, see :class:`medldm.inference.PhaseFrozen`.
             device: to move the networks to; None leaves them.
 
         Returns:
@@ -170,7 +172,8 @@ class PriorModel:
             bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
             bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
         if phase is not None:
-            bound = PhaseFrozen(bound, phase, zero=self.card.intensity.zero).to(self.device)
+            edge = PhaseFrozen(bound, phase, zero=self.card.intensity.zero, quadrature=quadrature)
+            bound = edge.to(self.device)
         return bound
 
     def _network_prior(self, shape: tuple[int, ...], condition: Tensor, tile: int | None) -> BoundPrior:
