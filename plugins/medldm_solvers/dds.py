@@ -64,7 +64,7 @@ class DDS:
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
         norm = weighted_norm(likelihood.operator, likelihood.weights, noise, start.device)
         weight = 0.0 if self.gamma is None else norm**2 / self.gamma
-        extrapolate = integrator(self.integrator)
+        extrapolate = integrator(self.integrator, self.eta**2)
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:

@@ -60,7 +60,7 @@ class DiffPIR:
         """Yield a step per noise level; the state is the noisy image ``x``, the estimate the corrected image ``u``."""
         prior = image_prior(prior, "diffpir")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
-        extrapolate = integrator(self.integrator)
+        extrapolate = integrator(self.integrator, self.zeta)
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:
