@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from medldm.errors import UsageError
-from medldm.operators import LinearOperator
+from medldm.operators import LinearOperator, SparseRows
 from medldm_ct.columns import SliceStack
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane
-from medldm_ct.matrix import SparseRows, SystemMatrix, reweighted, system_matrix
+from medldm_ct.matrix import SystemMatrix, reweighted, system_matrix
 from medldm_ct.projector import XRayTransform, chosen_symmetry
 from medldm_ct.ramp import padded_length, ramp_response
 from medldm_ct.redundancy import Redundancy

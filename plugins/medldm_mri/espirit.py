@@ -22,7 +22,7 @@ from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
 _SQUARINGS = 6
 # Points of the coarse grid along each axis.
-_POINTS = 64
+COARSE_POINTS = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Espirit:
             shape: of the image (y, x).
         """
         reference = principal_combination(calibration)
-        points = [torch.linspace(0, n - 1, min(n, _POINTS), dtype=torch.float64) for n in shape]
+        points = [torch.linspace(0, n - 1, min(n, COARSE_POINTS), dtype=torch.float64) for n in shape]
         along_y, along_x = (
             cubic_matrix(len(p), n, dtype=calibration.real.dtype).to(calibration.device)
             for p, n in zip(points, shape, strict=True)

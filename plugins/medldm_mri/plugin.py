@@ -1,4 +1,4 @@
-"""Registers Cartesian magnetic resonance imaging."""
+"""Registers magnetic resonance imaging, Cartesian and along trajectories."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_operators(register: Register) -> None:
-    """Offer the physics of Cartesian k-space."""
+    """Offer the physics of k-space."""
     register(
         "mri-cartesian",
         "medldm_mri.cartesian:CartesianMri",
         example="medldm_mri.examples:cartesian",
         summary="Cartesian MRI with one or several coils (SENSE), coil maps by ESPIRiT from the calibration lines.",
+    )
+    register(
+        "mri-nonuniform",
+        "medldm_mri.nonuniform:NonuniformMri",
+        example="medldm_mri.examples:nonuniform",
+        summary="MRI along any trajectory (radial, spiral), several coils; coil maps from the centre of k-space.",
     )
