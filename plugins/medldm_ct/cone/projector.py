@@ -17,7 +17,7 @@ from medldm_ct.cone.geometry import ConeBeam, VoxelBox
 from medldm_ct.cone.rays import RayPair
 
 AXES = ("view", "row", "column")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("medldm.ct")
 
 
 class _Pair(Protocol):
@@ -33,22 +33,31 @@ class ConeTransform(LinearOperator):
 
     Nothing is stored but the geometry, so memory does not grow with the number of views. On the CPU, where the
     detector's columns run along the axis ``z``, as on every gantry, compiled loops do the work (package ``numba``,
-    extra ``cone``); a tilted detector, a GPU or a missing compiler take the same coefficients ray by ray in torch, slower.
+    extra ``cone``); a tilted detector, a GPU or a missing compiler take the same coefficients ray by ray in torch,
+    slower.
     Precision follows the image: float64 is computed in float64, anything else in float32.
 
     Args:
         beam: source and detector of each view.
         box: the voxels.
         dtype: of the spaces, float32 or float64.
+        filtered: how to invert it, for trajectories that filtered back-projection knows.
 
     Raises:
         InputRefused: ``E-CT-04`` when a source stands in the volume.
     """
 
-    def __init__(self, beam: ConeBeam, box: VoxelBox, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        beam: ConeBeam,
+        box: VoxelBox,
+        *,
+        dtype: torch.dtype = torch.float32,
+        filtered: Callable[[str], LinearOperator] | None = None,
+    ) -> None:
         super().__init__()
         beam.check(box)
-        self.beam, self.box = beam, box
+        self.beam, self.box, self.filtered = beam, box, filtered
         self.domain = Space(("z", "y", "x"), box.shape, dtype)
         self.codomain = Space(AXES, beam.shape, dtype)
         self.rays = RayPair(beam, box)
@@ -59,6 +68,21 @@ class ConeTransform(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self._over_batch(y, self.codomain, self.domain, lambda pair: pair.backproject)
+
+    def filtered_adjoint(self, window: str = "hann") -> LinearOperator:
+        """Filtered back-projection with a named window, see :class:`medldm_ct.cone.fdk.FeldkampOperator`.
+
+        Raises:
+            UsageError: ``E-CT-12`` for a trajectory that is no orbit, or an orbit whose redundancy is not stated.
+        """
+        if self.filtered is None:
+            raise UsageError(
+                "E-CT-12",
+                "Filtered back-projection was asked for, but the scan is no circle or helix with stated weights.",
+                why="How often each line was measured cannot be told from the positions alone.",
+                fix="Name the weights of a circle, or start from zero with an iterative solver (cgls, sart, tv).",
+            )
+        return self.filtered(window)
 
     def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
         """``n`` operators of every n-th view each, with the indices of their views."""
