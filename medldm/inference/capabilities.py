@@ -28,7 +28,8 @@ class HasSubsets(Protocol):
     def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
         """``n`` operators with the indices of the measurement's split axis that they explain.
 
-        The split axis is the second of the codomain (``view`` in ``(z, view, bin)``).
+        The split axis is the codomain's ``view``, in ``(z, view, bin)`` or ``(view, row, column)``; where none has that
+        name, its second.
         """
         ...
 

@@ -59,11 +59,13 @@ class SART:
                 why="The operator does not split its measurement into subsets of views.",
                 fix="Choose another solver, e.g. cgls or tv.",
             )
-        views = operator.codomain.shape[1]
+        axes = operator.codomain.axes
+        split = axes.index("view") if "view" in axes else 1
+        views = operator.codomain.shape[split]
         weights = relative_weights(data)
         measured = torch.ones_like(y) if weights is None else (weights > 0).to(y).expand_as(y)
         parts = [
-            _Part.of(part, y.index_select(1, index), measured.index_select(1, index))
+            _Part.of(part, y.index_select(split, index), measured.index_select(split, index))
             for part, index in operator.subsets(min(self.subsets or views, views))
         ]
 
