@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask
-from dask_jobqueue.slurm import SLURMCluster
+from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed import Client
 
 from medldm.batch.dask_engine import _CONFIG, DaskEngine, checked
@@ -61,36 +61,32 @@ def slurm_options(assignments: Sequence[str]) -> dict[str, Any]:
     return {**chosen, "job_extra_directives": directives, "job_script_prologue": prologue}
 
 
-def _cluster(assignments: Sequence[str]) -> SLURMCluster:
+def _job(assignments: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a job: one process of one thread, since a scan takes all cores of its job."""
     options = slurm_options(assignments)
-    threads = str(options["cores"])
-    prologue = [
-        *options.pop("job_script_prologue"),
-        f"export OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', threads)} OMP_WAIT_POLICY=PASSIVE",
-    ]
-    with dask.config.set(_CONFIG):
-        return SLURMCluster(
-            # One process of one thread: a scan takes all cores of its job.
-            processes=1,
-            worker_extra_args=["--nthreads", "1", "--no-dashboard"],
-            job_script_prologue=prologue,
-            job_name="medldm-batch",
-            death_timeout=300,
-            silence_logs=60,
-            **options,
-        )
+    threads = os.environ.get("OMP_NUM_THREADS", str(options["cores"]))
+    options["job_script_prologue"].append(f"export OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE")
+    return {
+        **options,
+        "processes": 1,
+        "worker_extra_args": ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard"],
+        "job_name": "medldm-batch",
+        "death_timeout": 300,
+    }
 
 
 def job_script(assignments: Sequence[str]) -> str:
-    """The script that would be given to ``sbatch``, once for every worker."""
-    with _cluster(assignments) as cluster:
-        return str(cluster.job_script())
+    """The script that would be given to ``sbatch``, once for every worker; its scheduler is that of the run."""
+    with dask.config.set(_CONFIG):
+        return str(SLURMJob("tcp://SCHEDULER:PORT", name="medldm-batch", **_job(assignments)).job_script())
 
 
 def as_jobs(workers: int, assignments: Sequence[str]) -> DaskEngine:
     """So many workers, each a job of Slurm; one that ends is replaced as long as the batch runs."""
-    cluster = _cluster(assignments)
-    cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="5s")
     with dask.config.set(_CONFIG):
+        # The dashboard is for those who are on this machine, or come through a tunnel.
+        scheduler = {"dashboard_address": "127.0.0.1:0"}
+        cluster = SLURMCluster(silence_logs=60, scheduler_options=scheduler, **_job(assignments))
+        cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="5s")
         client = Client(cluster, timeout=60)
     return checked(DaskEngine(client, cluster), wait=_PATIENCE_SECONDS)

@@ -18,6 +18,7 @@ from medldm.batch.job import job_key
 from medldm.batch.limits import CANCELLED, MEMORY, Limits, OverLimit
 from medldm.batch.memory_ladder import smaller
 from medldm.batch.order import Kind, Order, Outcome
+from medldm.batch.pages import pages_of_results
 from medldm.errors import GateFailed, MedldmError, UsageError
 from medldm.host import Host, load_host
 from medldm.pipeline.events import Listener
@@ -115,6 +116,7 @@ def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequen
         save_every=settings.save_every,
         host=host_of(settings.allow, settings.block),
         listeners=[limits.listener, *listeners],
+        **pages_of_results(),
     )
     gate = ""
     try:
