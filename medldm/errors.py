@@ -5,7 +5,8 @@
     ├── InputRefused                 3   the scan cannot be understood as it is
     ├── ComponentMissing             4   plugin, weights or package missing
     ├── OutOfMemory                  5   does not fit after every fallback
-    └── GateFailed                   6   finished, but a quality gate failed
+    ├── GateFailed                   6   finished, but a quality gate failed
+    └── BatchFailed                  7   some scans of a batch gave no result, or one that failed its gate
 
 The messages name files, axes and numbers, never a patient.
 """
@@ -77,6 +78,12 @@ class GateFailed(MedldmError):
     """The reconstruction finished but failed one of its quality gates."""
 
     exit_code = 6
+
+
+class BatchFailed(MedldmError):
+    """Some scans of a batch failed; the others are finished."""
+
+    exit_code = 7
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import typer
 
 import medldm
 from medldm.cli import (
+    batch,
     benchmark,
     demo,
     doctor,
@@ -30,7 +31,7 @@ from medldm.cli.session import Session
 EPILOG = (
     "Research use only; not a medical device.  "
     "Exit codes: 0 done, 1 unexpected, 2 usage or recipe, 3 input refused, 4 plugin or weights missing, "
-    "5 out of memory, 6 quality gate failed, 130 interrupted."
+    "5 out of memory, 6 quality gate failed, 7 batch partly failed, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ app.command("simulate")(simulate.command)
 app.command("evaluate")(evaluate.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
+app.add_typer(batch.app, name="batch")
 app.add_typer(train.app, name="train")
 app.add_typer(priors.app, name="priors")
 app.add_typer(recipes.app, name="recipes")

@@ -39,6 +39,11 @@ Slices = Annotated[str | None, typer.Option("--slices", help="Range along z, for
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output folder.")]
 
+AnonymousNames = Annotated[
+    bool,
+    typer.Option("--anonymous-names", help="OUT holds many results, each in a folder named by the hash of its job."),
+]
+
 
 def read_request(
     series: str | None = None,

@@ -43,6 +43,7 @@ def command(
         bool, typer.Option("--resume", help="Go on from an interrupted run; do nothing if it is finished.")
     ] = False,
     overwrite: options.Overwrite = False,
+    anonymous_names: options.AnonymousNames = False,
     classical: Annotated[
         bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, in seconds.")
     ] = False,
@@ -91,9 +92,11 @@ def command(
             if out is None:
                 raise UsageError("E-CLI-04", "No output folder is given.", fix="Add -o OUT, or --dry-run.")
             cut = options.slice_range(slices)
-            if resume and already_finished(host, source, out, chosen, request, cut):
-                reporter.console.print(f"already finished: {out}", highlight=False)
-                return
+            if resume:
+                there = already_finished(host, source, out, chosen, request, cut, anonymous=anonymous_names)
+                if there is not None:
+                    reporter.console.print(f"already finished: {there}", highlight=False)
+                    return
             result = reconstruct(
                 source,
                 out,
@@ -106,6 +109,7 @@ def command(
                 max_memory=limit,
                 resume=resume,
                 overwrite=overwrite,
+                anonymous=anonymous_names,
                 host=host,
                 listeners=[reporter],
             )
@@ -113,6 +117,7 @@ def command(
                 from medldm.cli.tables import print_metrics
 
                 print_metrics(reporter.console, result.record)
-                reporter.console.print(f"look at [bold]{out / 'preview.png'}[/]", highlight=False)
+                folder = result.files[-1].parent
+                reporter.console.print(f"look at [bold]{folder / 'preview.png'}[/]", highlight=False)
 
     finish(work, as_json=as_json, verbose=verbose)

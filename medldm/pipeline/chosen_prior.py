@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,8 +51,7 @@ class ChosenPrior:
     @property
     def weights_hash(self) -> str:
         """One sha256 for all its weights."""
-        lines = (f"{role} {weights.sha256}\n" for role, weights in sorted(self.card.weights.items()))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return self.card.weights_hash
 
     def bytes_needed(self) -> int:
         """Weights in single precision, and what the networks hold of the slices that they see together.
@@ -106,7 +104,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
         raise UsageError("E-RUN-13", f"operator.grid is {grid!r}; it is native or prior.", fix="operator.grid: native")
-    if recipe.start and _uses_prior(host, str(recipe.start.get("solver", ""))):
+    if recipe.start and uses_prior(host, str(recipe.start.get("solver", ""))):
         raise UsageError(
             "E-RUN-12",
             f"The start solver {recipe.start['solver']!r} needs a diffusion prior.",
@@ -114,7 +112,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             fix="Choose a classical solver for the start.",
         )
     solver = str(recipe.solver["name"])
-    if not _uses_prior(host, solver):
+    if not uses_prior(host, solver):
         if grid == "prior" and not recipe.prior:
             raise UsageError("E-RUN-13", "operator.grid is 'prior', but there is none.", fix="operator.grid: native")
         return None
@@ -150,7 +148,7 @@ def unused_prior(host: Host, recipe: Recipe) -> str:
         ComponentMissing: ``E-PRI-..`` there is no such prior, used or not: its name may be misspelt.
     """
     solver = str(recipe.solver["name"])
-    if not recipe.prior or _uses_prior(host, solver):
+    if not recipe.prior or uses_prior(host, solver):
         return ""
     name = find_prior(prior_name(recipe.prior)).name
     return f"the solver {solver!r} uses no prior: {name!r} takes no part, and the grid is that of the scan"
@@ -170,7 +168,8 @@ def scan_facts(card: PriorCard, case: Volume | Acquisition) -> ScanFacts:
     return ScanFacts(case.modality, quantity, case.grid, case.data.is_complex())
 
 
-def _uses_prior(host: Host, solver: str) -> bool:
+def uses_prior(host: Host, solver: str) -> bool:
+    """Whether a solver needs a prior."""
     return not OF_THE_PRIOR.isdisjoint(host.find("solvers", solver).needs)
 
 

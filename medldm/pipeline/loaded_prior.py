@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from medldm.operators import LinearOperator, Resample
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.priors.family import PriorFamily
 from medldm.priors.model import PriorModel
+
+# The prior that each host loaded last.
+_LOADED: WeakKeyDictionary[Host, dict[tuple[Path, str, torch.device], PriorModel]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +131,14 @@ def load_prior(host: Host, chosen: ChosenPrior | None, native: Grid, device: tor
     """
     if chosen is None:
         return None
-    family = cast(PriorFamily, host.build("priors", chosen.card.family, {}, where="prior"))
-    return LoadedPrior(chosen, family.load(chosen.folder).to(device), native)
+    # Scan after scan of a batch uses the same prior: its weights are read and verified once.
+    kept = _LOADED.setdefault(host, {})
+    key = (chosen.folder.resolve(), chosen.weights_hash, device)
+    if key not in kept:
+        family = cast(PriorFamily, host.build("priors", chosen.card.family, {}, where="prior"))
+        kept.clear()
+        kept[key] = family.load(chosen.folder).to(device)
+    return LoadedPrior(chosen, kept[key], native)
 
 
 def _device(operator: LinearOperator) -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -33,10 +33,23 @@ class Progress:
         job: what makes two runs the same job; a state of another job is refused.
         tell: receives one ``step`` event per iteration.
         resume: go on from the state file if there is one.
+        stop: asked after every step; True is taken like Ctrl-C.
+        save_every: seconds between two saves; every minute when None.
     """
 
-    def __init__(self, state_file: Path | None, job: Mapping[str, str], tell: Teller, *, resume: bool) -> None:
+    def __init__(
+        self,
+        state_file: Path | None,
+        job: Mapping[str, str],
+        tell: Teller,
+        *,
+        resume: bool,
+        stop: Callable[[], bool] | None = None,
+        save_every: float | None = None,
+    ) -> None:
         self.state_file, self.job, self.tell, self.resume = state_file, dict(job), tell, resume
+        self.stop = stop
+        self.save_every = SAVE_EVERY_SECONDS if save_every is None else save_every
         self.steps = 0
         self._interrupted = threading.Event()
         self._saved_at = time.monotonic()
@@ -63,7 +76,9 @@ class Progress:
         """Observe one step."""
         self.steps = step.index + 1
         self.tell("step", f"step {self.steps} of {step.total}", index=self.steps, total=step.total, sigma=step.sigma)
-        due = time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
+        if self.stop is not None and self.stop():
+            self._interrupted.set()
+        due = time.monotonic() - self._saved_at > self.save_every
         if due or self._interrupted.is_set():
             self._save(step)
         if self._interrupted.is_set():

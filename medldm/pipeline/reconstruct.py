@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_o
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import write_results
-from medldm.pipeline.resume import job_of
+from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
 from medldm.pipeline.simulate import measure
 from medldm.pipeline.trial import trial_of
@@ -68,6 +68,9 @@ def reconstruct(
     max_memory: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    anonymous: bool = False,
+    stop: Callable[[], bool] | None = None,
+    save_every: float | None = None,
     host: Host | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Reconstruction:
@@ -87,6 +90,10 @@ def reconstruct(
         max_memory: refuse before starting when the plan needs more bytes than this.
         resume: go on from the state that an interrupted run of the same job left beside ``out``.
         overwrite: replace a finished output folder.
+        anonymous: ``out`` holds many results; this one goes to a folder in it that is named by the hash of the job, and
+            nothing that is told names the scan otherwise.
+        stop: asked after every step of the solver; True saves the state and raises ``KeyboardInterrupt``.
+        save_every: seconds between two saves of the state; every minute when None.
         host: plugins; all that are installed when None.
         listeners: called with every event.
 
@@ -99,7 +106,7 @@ def reconstruct(
     host, tell, timer, where = host or load_host(), Teller(tuple(listeners)), Timer(), device_named(device)
     chosen = recipe.changed(set_) if isinstance(recipe, Recipe) else load_recipe(recipe, set_)
     path = None if isinstance(source, (Volume, Acquisition)) else Path(source)
-    folder = None if out is None else OutputFolder.open(Path(out), path, overwrite=overwrite)
+    folder = None if out is None or anonymous else OutputFolder.open(Path(out), path, overwrite=overwrite)
 
     # 1. Read: an image, or a measurement.
     with timer("read"):
@@ -117,6 +124,8 @@ def reconstruct(
                 fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
             )
         identity = case_hash(case)
+    if anonymous:
+        case = replace(case, name=f"scan {identity[:12]}")
     tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
     for code in warnings_of(case):
         tell("warning", f"{code} concerns this scan: medldm inspect says what it is, docs/errors.md what to do")
@@ -127,6 +136,9 @@ def reconstruct(
     for sentence in (*choose_coherence(host, chosen).left_out, *(prior.doubts if prior else ())):
         tell("warning", sentence)
     check_samples(chosen, prior)
+    job = job_of(chosen, identity, prior)
+    if out is not None and anonymous:
+        folder = OutputFolder.open(Path(out) / name_of(job), path, overwrite=overwrite)
     wanted = chosen_maps(chosen)
     plan = check_memory(host, chosen, case, max_memory, prior)
 
@@ -154,8 +166,8 @@ def reconstruct(
         trial = trial_of(host, chosen, posed, problem, start, tell)
 
     # 7. The solver, to its last step, for one sample after another or several together.
-    job = job_of(chosen, identity, prior)
-    progress = Progress(None if folder is None else folder.state_file, job, tell, resume=resume)
+    state_file = None if folder is None else folder.state_file
+    progress = Progress(state_file, job, tell, resume=resume, stop=stop, save_every=save_every)
     solver = posed.solver if trial is None else trial.leaning(posed.solver)
     sampling = Sampling(solver, problem, chosen.samples, plan.samples_at_once)
     with timer("solve"), progress:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import medldm
@@ -19,14 +22,28 @@ def job_of(recipe: Recipe, identity: str, prior: ChosenPrior | None = None) -> d
     return job if prior is None else job | {"weights": prior.weights_hash}
 
 
+def name_of(job: Mapping[str, str]) -> str:
+    """A folder's name for the job, which tells nothing of the scan: 16 digits of its hash."""
+    return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:16]
+
+
 def already_finished(
-    host: Host, source: Path, out: Path, recipe: Recipe, request: ReadRequest, slices: slice | None = None
-) -> bool:
-    """True when ``out`` holds the result of the same scan, recipe and version."""
-    record = finished_record(out)
-    if record is None:
-        return False
+    host: Host,
+    source: Path,
+    out: Path,
+    recipe: Recipe,
+    request: ReadRequest,
+    slices: slice | None = None,
+    *,
+    anonymous: bool = False,
+) -> Path | None:
+    """The folder that holds the result of the same scan, recipe and version: ``out`` or one in it; None without one."""
+    if not anonymous and finished_record(out) is None:
+        return None  # not worth reading the scan
     case = read_case(host, source, request)
     if slices is not None and isinstance(case, Volume):
         case = case.cropped(slices)
-    return bool(record.get("job") == job_of(recipe, case_hash(case), choose_prior(host, recipe, case)))
+    job = job_of(recipe, case_hash(case), choose_prior(host, recipe, case))
+    folder = out / name_of(job) if anonymous else out
+    record = finished_record(folder)
+    return folder if record is not None and record.get("job") == job else None

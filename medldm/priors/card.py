@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -246,3 +247,9 @@ class PriorCard:
     training: Training = field(default_factory=Training)
     intended_use: str = "Research use only. Not a medical device."
     quality: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights_hash(self) -> str:
+        """One sha256 for all its weights."""
+        lines = (f"{role} {weights.sha256}\n" for role, weights in sorted(self.weights.items()))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()

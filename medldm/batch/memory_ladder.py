@@ -1,0 +1,26 @@
+"""A scan that ran out of memory is tried again in smaller pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from medldm.pipeline.recipe import Recipe
+
+# Slices that a prior takes together where the recipe leaves it to the prior.
+_FIRST = 4
+
+
+def smaller(recipe: Recipe, level: int) -> Recipe:
+    """The recipe with the slices that its prior takes at once halved ``level`` times.
+
+    The same images come of it but for the rounding of sums. A recipe without a prior of slices has nothing to halve.
+    """
+    if not level or not recipe.prior:
+        return recipe
+    at_once = int(recipe.prior.get("slices_at_once") or _FIRST)
+    return replace(recipe, prior={**recipe.prior, "slices_at_once": max(1, at_once >> level)})
+
+
+def levels(recipe: Recipe) -> int:
+    """How many times :func:`smaller` makes a difference."""
+    return int(recipe.prior.get("slices_at_once") or _FIRST).bit_length() - 1 if recipe.prior else 0
