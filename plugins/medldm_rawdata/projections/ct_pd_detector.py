@@ -152,7 +152,7 @@ def _turned(
     assert detector.source is not None
     place = (np.arange(detector.bins) - (detector.bins - 1) / 2) * detector.pitch + detector.offset
     ratio = place / detector.source[1]
-    gammas = ratio if detector.geometry == "fan-curved" else np.arctan(ratio)
+    gammas = np.asarray(ratio if detector.geometry == "fan-curved" else np.arctan(ratio), dtype=np.float64)
     found = turning(values[0].astype(np.float64), radians, gammas)
     if found is None:
         sentence = "The order of the bins is that of released scans; no rays measured twice confirm it."

@@ -226,7 +226,7 @@ def _value(dataset: Dataset, tag: tuple[int, int], kind: str) -> list[Any]:
     if isinstance(value, bytes):
         if kind == "s":
             return value.decode("ascii", "replace").strip(" \0").split("\\")
-        return np.frombuffer(value, dtype="<f4" if kind == "f" else "<u2").tolist()
+        return list(np.frombuffer(value, dtype="<f4" if kind == "f" else "<u2").tolist())
     if isinstance(value, str):
         return [value] if value.strip() else []
     return list(value) if hasattr(value, "__iter__") else [value]
