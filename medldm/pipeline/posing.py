@@ -51,6 +51,7 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
         device: where to compute.
     """
     if acquisition.physics != recipe.physics:
+        host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
         raise UsageError(
             "E-RUN-03",
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
