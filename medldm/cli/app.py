@@ -21,8 +21,10 @@ from medldm.cli import (
     priors,
     recipes,
     reconstruct,
+    report,
     simulate,
     train,
+    view,
 )
 from medldm.cli.allocator import keep_freed_pages
 from medldm.cli.failure import guarded
@@ -72,6 +74,8 @@ app.command("inspect")(inspect.command)
 app.command("reconstruct")(reconstruct.command)
 app.command("simulate")(simulate.command)
 app.command("evaluate")(evaluate.command)
+app.command("report")(report.command)
+app.command("view")(view.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(batch.app, name="batch")

@@ -13,6 +13,16 @@ from medldm.operators import LinearOperator
 
 
 @runtime_checkable
+class HasReferences(Protocol):
+    """A component (physics, likelihood, solver, metric, family of priors) that says what to cite for it."""
+
+    @property
+    def references(self) -> Sequence[str]:
+        """Full references, one per work, as they stand in a list of references; a class variable will do."""
+        ...
+
+
+@runtime_checkable
 class HasFilteredAdjoint(Protocol):
     """An operator with an approximate inverse of its own (filtered back-projection)."""
 

@@ -27,6 +27,11 @@ from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
 from medldm_ct.withheld_views import withheld_views
 
+_FOOTPRINTS = (
+    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
+    "Biology 49(11), 2463-2475, 2004."
+)
+_FBP = "A. C. Kak, M. Slaney. Principles of Computerized Tomographic Imaging. IEEE Press, 1988."
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -54,6 +59,7 @@ class ComputedTomography(ABC):
         likelihood: noise model of the reconstruction.
     """
 
+    references: ClassVar[tuple[str, ...]] = (_FOOTPRINTS, _FBP)
     name: ClassVar[str]
 
     views: Annotated[int, Field(ge=1, le=100_000)] = 180

@@ -13,6 +13,7 @@ from medldm.data import Acquisition, AffineMap, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
+from medldm_mri import espirit, jsense, sense
 from medldm_mri.calibration import calibration_region
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration
 from medldm_mri.jsense import Jsense
@@ -49,6 +50,12 @@ class CartesianMri:
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite for this physics and its way to coil maps."""
+        maps = {"espirit": (espirit.PAPER,), "jsense": (espirit.PAPER, jsense.PAPER), "simulated": ()}
+        return (sense.PAPER, *maps[self.maps])
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).

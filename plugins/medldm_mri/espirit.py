@@ -20,6 +20,12 @@ from torch import Tensor
 from medldm_mri.interpolation import cubic_matrix, upsample
 from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
+PAPER = (
+    "M. Uecker, P. Lai, M. J. Murphy, P. Virtue, M. Elad, J. M. Pauly, S. S. Vasanawala, M. Lustig. ESPIRiT - an "
+    "eigenvalue approach to autocalibrating parallel MRI: where SENSE meets GRAPPA. Magnetic Resonance in Medicine "
+    "71(3), 990-1001, 2014."
+)
+
 _SQUARINGS = 6
 # Points of the coarse grid along each axis.
 COARSE_POINTS = 64

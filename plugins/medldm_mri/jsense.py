@@ -23,6 +23,11 @@ from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, conjugate_gradient
 from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
+PAPER = (
+    "L. Ying, J. Sheng. Joint image reconstruction and sensitivity estimation in SENSE (JSENSE). Magnetic Resonance "
+    "in Medicine 57(6), 1196-1202, 2007."
+)
+
 
 @dataclass(frozen=True)
 class Jsense:

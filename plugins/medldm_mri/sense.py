@@ -21,6 +21,11 @@ from torch import Tensor
 
 from medldm.operators import LinearOperator, Space
 
+PAPER = (
+    "K. P. Pruessmann, M. Weiger, M. B. Scheidegger, P. Boesiger. SENSE: sensitivity encoding for fast MRI. Magnetic "
+    "Resonance in Medicine 42(5), 952-962, 1999."
+)
+
 # Coil images held at once on an accelerator; on a CPU one slice at a time stays in the cache and is the fastest.
 _ACCELERATOR_BYTES = 2**30
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
+from medldm_solvers import references as papers
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
@@ -37,6 +38,7 @@ class DDS:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
+    references: ClassVar[tuple[str, ...]] = (papers.DDS,)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
+from medldm_solvers.references import DIFFPIR
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DiffPIR:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
+    references: ClassVar[tuple[str, ...]] = (DIFFPIR,)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 

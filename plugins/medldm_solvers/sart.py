@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.errors import ComponentMissing, UsageError
 from medldm.inference import DiffusionPrior, HasSubsets, Likelihood, Noise, Step
 from medldm.operators import LinearOperator
+from medldm_solvers import references as papers
 from medldm_solvers.linear_data import quadratic, relative_weights
 
 
@@ -27,6 +28,8 @@ class SART:
         nonnegative: set negative values to zero after every correction.
         begin: from zero, as in the paper, or from the start image.
     """
+
+    references: ClassVar[tuple[str, ...]] = (papers.SART,)
 
     sweeps: Annotated[int, Field(ge=1)] = 20
     subsets: Annotated[int, Field(ge=1)] | None = None
