@@ -33,9 +33,6 @@ NAME = "mri-nonuniform"
 # The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.
 _MATRIX_BYTES = 2**29
 _WITHHELD_SHARE, _WITHHELD_LEAST = 0.1, 2
-# Spokes measure the centre a hundred times, and what maps miss there stands out of the noise as much; eight cosines for
-# six bring chi from 2.4 to 1.7. What folds is incoherent here, so they take up less of it than in Cartesian scans.
-_JSENSE = Jsense(order=8)
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ class NonuniformMri:
         calibration = central_kspace(data, points, encode(alone, coils))
         maps = maps_from_calibration(self.maps, calibration, plane_of(grid))
         if self.maps == "jsense":
-            maps = _JSENSE.refine(maps, data, encode)
+            maps = Jsense().refine(maps, data, encode)
         return encode(maps, slices)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
@@ -177,7 +174,7 @@ class NonuniformMri:
         samples = self.trajectory.samples(grid)
         maps = 8 * slices * self.coils * ny * nx if self.coils > 1 else 0
         # A product of coil images with the fine grid, or the basis of the maps in a slice: four of them together.
-        columns = max(self.coils, _JSENSE.order**2 if self.maps == "jsense" and self.coils > 1 else 0)
+        columns = max(self.coils, Jsense().order ** 2 if self.maps == "jsense" and self.coils > 1 else 0)
         scratch = 4 * 8 * columns * max(2 * ny * nx, samples)
         transform = matrix_bytes(samples, (ny, nx), self.tolerance)
         if self.nufft == "finufft" or (self.nufft == "auto" and transform > _MATRIX_BYTES and has_finufft()):
