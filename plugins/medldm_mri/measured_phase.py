@@ -75,7 +75,7 @@ def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Ten
         kspace: all that was measured.
         operator: image to k-space.
     """
-    coarse = _unit(coarse)
+    coarse = unit_phase(coarse)
     preconditioner = operator.preconditioner(_WEIGHT) if isinstance(operator, HasPreconditioner) else None
     image = conjugate_gradient(
         lambda u: operator.gram(u) + _WEIGHT * u,
@@ -84,10 +84,11 @@ def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Ten
         iterations=_ITERATIONS,
         preconditioner=preconditioner,
     )
-    return _unit(coarse * _smooth(coarse.conj() * image))
+    return unit_phase(coarse * _smooth(coarse.conj() * image))
 
 
-def _unit(image: Tensor) -> Tensor:
+def unit_phase(image: Tensor) -> Tensor:
+    """The phase alone, as unit complex numbers; 0 where the image is."""
     magnitude = image.abs()
     return torch.where(magnitude > 0, image / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 0)
 

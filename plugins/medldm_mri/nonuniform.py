@@ -27,7 +27,7 @@ from medldm_mri.nonuniform_sense import NonuniformSense
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.toeplitz import PointSpread
-from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view
+from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view, plane_of
 
 NAME = "mri-nonuniform"
 # The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.
@@ -128,7 +128,7 @@ class NonuniformMri:
         if coils == 1:
             return encode(alone, slices)
         calibration = central_kspace(data, points, encode(alone, coils))
-        maps = maps_from_calibration(self.maps, calibration, grid.shape[1:])
+        maps = maps_from_calibration(self.maps, calibration, plane_of(grid))
         if self.maps == "jsense":
             maps = Jsense().refine(maps, data, encode)
         return encode(maps, slices)
@@ -140,7 +140,7 @@ class NonuniformMri:
         if self.density == "ramp":
             weights = ramp(points, len(trajectory))
         else:
-            weights = pipe_menon(points, acquisition.grid.shape[1:])
+            weights = pipe_menon(points, plane_of(acquisition.grid))
         image = operator.H(acquisition.data * weights.to(mask).view(mask.shape))
         explained = operator(image)
         norm = float(explained.abs().square().sum())
@@ -170,7 +170,7 @@ class NonuniformMri:
 
     def bytes_needed(self, grid: Grid) -> int:
         """Peak bytes of measurement and operator: samples and coil maps, complex64, and what the transform holds."""
-        slices, ny, nx = grid.shape
+        slices, (ny, nx) = grid.shape[0], plane_of(grid)
         samples = self.trajectory.samples(grid)
         maps = 8 * slices * self.coils * ny * nx if self.coils > 1 else 0
         # A product of coil images with the fine grid, or the basis of the maps in a slice: four of them together.
@@ -189,7 +189,7 @@ class NonuniformMri:
         points = cycles_per_field_of_view(trajectory, grid)
         dtype, device = acquisition.data.dtype, acquisition.data.device
         transform = self._transform(points, grid, dtype).to(device)
-        spread = PointSpread(points, mask.flatten().double() ** 2, grid.shape[1:], dtype).to(device)
+        spread = PointSpread(points, mask.flatten().double() ** 2, plane_of(grid), dtype).to(device)
 
         def encode(maps: Tensor, slices: int | None = None) -> NonuniformSense:
             return NonuniformSense(maps, transform, mask, spread, slices=slices)
@@ -199,7 +199,7 @@ class NonuniformMri:
     def _transform(
         self, points: Tensor, grid: Grid, dtype: torch.dtype = torch.complex64
     ) -> Gridding | FinufftTransform:
-        shape = grid.shape[1:]
+        shape = plane_of(grid)
         large = matrix_bytes(len(points), shape, self.tolerance) > _MATRIX_BYTES
         if self.nufft == "finufft" or (self.nufft == "auto" and large and has_finufft()):
             return FinufftTransform(points, shape, dtype, tolerance=self.tolerance)

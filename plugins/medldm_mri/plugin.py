@@ -25,3 +25,15 @@ def register_operators(register: Register) -> None:
         example="medldm_mri.examples:nonuniform",
         summary="MRI along any trajectory (radial, spiral), several coils; coil maps from the centre of k-space.",
     )
+    register(
+        "mri-cartesian-3d",
+        "medldm_mri.cartesian_3d:CartesianMri3d",
+        example="medldm_mri.examples:cartesian_3d",
+        summary="Cartesian MRI of a volume, undersampled along ky and kz; the slices are coupled.",
+    )
+    register(
+        "mri-simultaneous-slices",
+        "medldm_mri.simultaneous_slices:SimultaneousSlices",
+        example="medldm_mri.examples:simultaneous_slices",
+        summary="MRI of several slices at a time (multiband), shifted by CAIPI, told apart by coils.",
+    )

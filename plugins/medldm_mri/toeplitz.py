@@ -76,7 +76,8 @@ def _nearest_circulant(response: Tensor, shape: tuple[int, int]) -> Tensor:
     tapered = response * y[:, None] * x
     # Displacements that differ by n are one of a circulant matrix.
     wrapped = tapered.unflatten(0, (2, ny)).sum(0).unflatten(1, (2, nx)).sum(1)
-    return torch.fft.fft2(wrapped).real.clamp(min=0)
+    eigenvalues: Tensor = torch.fft.fft2(wrapped).real
+    return eigenvalues.clamp(min=0)
 
 
 class _PerSlice(LinearOperator):

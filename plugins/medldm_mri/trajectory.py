@@ -91,6 +91,12 @@ class Trajectory:
         return torch.lerp(path[above - 1], path[above], share)
 
 
+def plane_of(grid: Grid) -> tuple[int, int]:
+    """Rows and columns of a slice."""
+    _, ny, nx = grid.shape
+    return ny, nx
+
+
 def cycles_per_field_of_view(trajectory: Tensor, grid: Grid) -> Tensor:
     """The points (sample, 2) of a trajectory (shot, sample, 2) in 1/mm, as transforms take them; float64.
 
