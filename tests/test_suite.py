@@ -120,7 +120,8 @@ def test_the_shipped_suite_is_valid() -> None:
     assert len(suite.cases) == 12
     # Recipes of measured scans have no truth to be held against.
     recipes = {path.stem for path in shipped("configs").glob("*.yaml") if "measured" not in path.stem}
-    assert {task.recipe for task in suite.tasks} == recipes
+    cone = load_suite(shipped("configs") / "suites" / "cone.yaml")
+    assert {task.recipe for one in (suite, cone) for task in one.tasks} == recipes
     ablations = load_suite(shipped("configs") / "suites" / "ablations.yaml")
     assert {task.recipe for task in ablations.tasks} <= recipes
 
