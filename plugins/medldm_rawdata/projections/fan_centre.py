@@ -84,7 +84,8 @@ def _misfit(views: Array, angles: Array, centre: float, pitch: float, far: float
     part = np.mod(opposite - angles[first], 360.0) / np.where(gap == 0, 1.0, gap)
 
     def read(view: NDArray[np.int64]) -> Array:
-        return (1 - share) * views[:, view, low] + share * views[:, view, low + 1]
+        between: Array = (1 - share) * views[:, view, low] + share * views[:, view, low + 1]
+        return between
 
     again = (1 - part) * read(first) + part * read(second)
     own = views[:, some][..., inside]
