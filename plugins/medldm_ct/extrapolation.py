@@ -53,8 +53,8 @@ class Truncation:
 
 
 def truncation(data: Tensor, ends: Literal["both", "first", "last"] = "both") -> Truncation:
-    """Of line integrals ``(..., bin)``; three bins are averaged at each end looked at, so that noise is no object."""
-    width = min(data.shape[-1], 3)
+    """Of line integrals ``(..., bin)``; up to three bins are averaged at an end, so that noise is no object."""
+    width = max(1, min(data.shape[-1] // 16, 3))
     first, last = data[..., :width].mean(-1), data[..., -width:].mean(-1)
     end = {"both": torch.maximum(first, last), "first": first, "last": last}[ends]
     ends_at = end / data.max().clamp(min=1e-12)

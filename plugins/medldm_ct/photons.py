@@ -65,7 +65,11 @@ class DetectorNoise:
         """What the acquisition keeps of it."""
         if self.model == "gaussian":
             return {"noise": self.model}
-        settings = {"noise": self.model, "photons": self.photons, "electronic_std": self.electronic_std}
+        settings: dict[str, float | str] = {
+            "noise": self.model,
+            "photons": self.photons,
+            "electronic_std": self.electronic_std,
+        }
         return settings | ({"background": self.background} if self.background else {})
 
     @property

@@ -221,7 +221,8 @@ class ConeBeam:
         gamma = along_u / radius[lift[:-1]]
         arc = (line - height)[lift] * gamma.cos()[..., None]
         arc = arc + self.u[lift] * (radius[lift[:-1]] * gamma.sin())[..., None]
-        return (self.source + height)[lift] + arc + row
+        points: Tensor = (self.source + height)[lift] + arc + row
+        return points
 
     def seen_at(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where points ``(point, 3)`` in mm are projected to: positions along ``v`` and ``u`` in mm, and their depth.
