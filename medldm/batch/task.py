@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from medldm.batch.order import Kind, Order, Outcome
 from medldm.batch.pages import pages_of_results
 from medldm.errors import GateFailed, MedldmError, UsageError
 from medldm.host import Host, load_host
+from medldm.pipeline.allocator import keep_freed_pages
 from medldm.pipeline.events import Listener
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.recipe import from_mapping
@@ -28,6 +30,7 @@ from medldm.pipeline.reconstruct import reconstruct
 
 log = logging.getLogger("medldm")
 
+_DASKS_OWN_TRIM = "65536"
 # A saved state of other slice batches, or one that a dying machine tore: the scan begins anew.
 _FOREIGN_STATE = ("E-RUN-08", "E-RUN-09")
 _KINDS: Mapping[str, Kind] = {CANCELLED: "stopped", MEMORY: "memory"}
@@ -43,7 +46,16 @@ def host_of(allow: tuple[str, ...] | None, block: tuple[str, ...]) -> Host:
 
 def run_scan(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A worker's task: plain JSON in and out, never an exception."""
+    _prepare_process()
     return work_on(Order.from_dict(fields), may_kill=True).as_dict()
+
+
+@functools.cache
+def _prepare_process() -> None:
+    """Once in each worker: large arrays keep their pages, as they do in the command line's own process."""
+    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_OWN_TRIM:
+        del os.environ["MALLOC_TRIM_THRESHOLD_"]  # nobody's choice but Dask's
+    keep_freed_pages()
 
 
 def work_on(order: Order, *, may_kill: bool, listeners: Sequence[Listener] = ()) -> Outcome:

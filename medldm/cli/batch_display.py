@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -16,6 +19,7 @@ from rich.text import Text
 
 from medldm.batch.batch import told
 from medldm.batch.coordinator import Standing
+from medldm.batch.index import Scan
 from medldm.batch.order import Outcome
 from medldm.cli.durations import in_time
 from medldm.pipeline.events import Event
@@ -66,6 +70,12 @@ class BatchDisplay:
             _print_event({"event": "note", "message": sentence})
         else:
             self.console.print(escape(sentence), highlight=False)
+
+    def ended(self, out: Path, scans: Sequence[Scan]) -> None:
+        """A last line for programs."""
+        if self.as_json:
+            counts = Counter(scan.state for scan in scans)
+            _print_event({"event": "batch", "out": str(out), "scans": len(scans), "counts": dict(counts)})
 
     def event(self, event: Event) -> None:
         """What a scan in this process tells: its steps, and its warnings for programs."""
