@@ -70,26 +70,25 @@ def work_on(order: Order, *, may_kill: bool, listeners: Sequence[Listener] = ())
         KeyboardInterrupt: Ctrl-C reached this process; the state is saved.
     """
     begun = time.monotonic()
-    with _ONE_AT_A_TIME, Claim(order.work, order.token) as claim:
-        if not claim.held:
-            return Outcome(order.key, order.token, "busy")
-        settings = order.settings
-        cancel_file = order.place.cancel_file
-        limits = Limits(settings.time_limit, settings.memory_limit, cancel_file, order.work if may_kill else None)
-        try:
-            with limits:
-                outcome = _reconstructed(order, claim, limits, listeners)
-        except (OverLimit, KeyboardInterrupt):
-            if not limits.code:
-                raise
-            return Outcome(order.key, order.token, _KINDS.get(limits.code, "failed"), limits.code, limits.reason)
-        except MedldmError as error:
-            outcome = _of_refusal(order, error)
-        except MemoryError as error:
-            outcome = Outcome(order.key, order.token, "memory", "E-MEM-02", f"Out of memory. {error}".strip())
-        except Exception as error:  # whatever a component raises, the batch goes on
-            outcome = _of_surprise(order, error)
-        return outcome.after(time.monotonic() - begun)
+    settings = order.settings
+    cancel_file = order.place.cancel_file
+    limits = Limits(settings.time_limit, settings.memory_limit, cancel_file, order.work if may_kill else None)
+    try:
+        with _ONE_AT_A_TIME, Claim(order.work, order.token) as claim, limits:
+            if not claim.held:
+                return Outcome(order.key, order.token, "busy")
+            outcome = _reconstructed(order, claim, limits, listeners)
+    except (OverLimit, KeyboardInterrupt):
+        if not limits.code:
+            raise
+        outcome = Outcome(order.key, order.token, _KINDS.get(limits.code, "failed"), limits.code, limits.reason)
+    except MedldmError as error:
+        outcome = _of_refusal(order, error)
+    except MemoryError as error:
+        outcome = Outcome(order.key, order.token, "memory", "E-MEM-02", f"Out of memory. {error}".strip())
+    except (Exception, SystemExit) as error:  # whatever a component raises, the batch goes on
+        outcome = _of_surprise(order, error)
+    return outcome.after(time.monotonic() - begun)
 
 
 def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequence[Listener]) -> Outcome:
@@ -177,7 +176,7 @@ def _of_refusal(order: Order, error: MedldmError) -> Outcome:
     return Outcome(order.key, order.token, kind, error.code, " ".join(p for p in (error.what, error.fix) if p))
 
 
-def _of_surprise(order: Order, error: Exception) -> Outcome:
+def _of_surprise(order: Order, error: BaseException) -> Outcome:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Outcome(order.key, order.token, "disk-full", "E-BAT-10", "The disk is full.")
     if type(error).__name__ == "OutOfMemoryError":  # torch's own
