@@ -105,6 +105,13 @@ def test_files_of_others_are_never_replaced(scene: Scene, pretended: Pretended) 
             run(scans, out, recipe, overwrite=overwrite)
     with pytest.raises(UsageError, match="E-OUT-01"):
         run(scans, scans / "out", recipe)
+    manifest = out.parent / "m.csv"
+    manifest.write_text("input,output\nscans/scan0.nii.gz,a\n")
+    (out / "a").mkdir()
+    assert states(run(manifest, out, recipe)) == ["done"], "an empty folder is in nobody's way"
+    manifest.write_text("input,output\nscans/scan1.nii.gz,a/b\n")
+    with pytest.raises(UsageError, match="E-BAT-08"):
+        run(manifest, out, recipe)
     assert (out / "scan1" / "thesis.txt").read_text() == "mine"
 
 
@@ -334,6 +341,8 @@ def test_anonymous_names_are_hashes_and_the_index_lies_elsewhere(
     shutil.rmtree(tmp_path / "state")
     assert states(run(scans, out, recipe, anonymous=True)) == ["done"] * 3
     assert len(pretended.done) == 3, "the manifests know by the marks of their inputs"
+    run(scans, out, recipe, anonymous=True, set=("solver.iterations=3",))
+    assert len(list(out.glob("*/manifest.json"))) == 6, "another job has another name"
 
 
 def test_bids_in_gives_derivatives_out(tmp_path: Path, pretended: Pretended) -> None:

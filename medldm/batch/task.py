@@ -14,7 +14,7 @@ from typing import Any
 
 from medldm.batch.claim import Claim
 from medldm.batch.fingerprint import content_hash, fingerprint
-from medldm.batch.finished import commit, damaged, read_manifest_of, taken
+from medldm.batch.finished import commit, damaged, occupied, read_manifest_of, taken
 from medldm.batch.job import job_key
 from medldm.batch.limits import CANCELLED, MEMORY, Limits, OverLimit
 from medldm.batch.memory_ladder import smaller
@@ -106,7 +106,7 @@ def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequen
     if there is not None and there["job"] == job and not damaged(place, there):
         claim.finish()
         return Outcome(order.key, order.token, there["state"], name=name, job=job, mark=mark.mark, hash="", again=True)
-    if place.record_folder(name).exists() and not (there and (settings.overwrite or there["job"] == job)):
+    if occupied(place.record_folder(name)) and not (there and (settings.overwrite or there["job"] == job)):
         raise taken(name, ours=there is not None)
     claim.clear_results()
     recipe = smaller(from_mapping(order.recipe["name"], order.recipe["sections"]), order.level)
