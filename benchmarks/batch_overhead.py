@@ -1,10 +1,10 @@
 """What the batch layer costs over a plain loop, and what a second process brings.
 
-    python benchmarks/batch_overhead.py --scans 4 --seconds 10 --out /tmp/overhead
+    python benchmarks/batch_overhead.py --scans 4 --iterations 300 --out /tmp/overhead
 
 A plain loop calls `medldm.reconstruct` on each scan; the batch does the same scans in one process, then with one and
-with two worker processes. Iterations are chosen so that a scan takes about `--seconds` of CPU. On a machine that others
-use too, the time spent outside `reconstruct` says more than a difference of two long times, so both are printed.
+with two worker processes. On a machine that others use too, the time spent outside `reconstruct` says more than a
+difference of two long times, so both are printed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def write_recipe(path: Path, iterations: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--iterations", type=int, default=300, help="of total variation, which make a scan long")
     parser.add_argument("--no-workers", action="store_true", help="leave out the runs on worker processes")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -70,15 +70,10 @@ def main() -> None:
         nib.save(image, scans / f"scan{number}.nii.gz")
     host, read = load_host(), ReadRequest(modality="MR")
 
-    probes = []
-    for iterations in (2, 2, 22):  # the first loads what is loaded once
-        recipe = write_recipe(args.out / "probe.yaml", iterations)
-        begun = time.process_time()
-        probe = args.out / f"probe{len(probes)}"
-        reconstruct(scans / "scan0.nii.gz", probe, recipe=recipe, simulate=True, read=read, host=host)
-        probes.append(time.process_time() - begun)
-    each = (probes[2] - probes[1]) / 20
-    recipe = write_recipe(args.out / "work.yaml", max(2, round((args.seconds - probes[1]) / each)))
+    # What is loaded once is loaded now.
+    warm = write_recipe(args.out / "warm.yaml", 2)
+    reconstruct(scans / "scan0.nii.gz", args.out / "warm", recipe=warm, simulate=True, read=read, host=host)
+    recipe = write_recipe(args.out / "work.yaml", args.iterations)
 
     wall, cpu = time.perf_counter(), time.process_time()
     for scan in sorted(scans.iterdir()):

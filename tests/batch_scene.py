@@ -78,13 +78,15 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     return stand_in
 
 
-def run(source: Path, out: Path, recipe: str, *, retry: bool = False, say: Any = None, **settings: Any) -> list[Scan]:
+def run(
+    source: Path, out: Path, recipe: str, *, retry: bool = False, say: Any = None, listeners: Any = (), **settings: Any
+) -> list[Scan]:
     """A batch in this process."""
     host = load_host()
     chosen = Settings(**{"recipe": recipe, "simulate": True, "modality": "MR", "backoff": 0.0, **settings})
     found = find_source(host, source, skip_missing=True, anonymous=chosen.anonymous)
     watchers = Watchers(say) if say else Watchers()
-    return run_batch(host, found, out, chosen, Workforce(), watchers, retry=retry)
+    return run_batch(host, found, out, chosen, Workforce(listeners=listeners), watchers, retry=retry)
 
 
 def states(scans: list[Scan]) -> list[str]:

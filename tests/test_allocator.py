@@ -11,7 +11,7 @@ import pytest
 
 FAULTS = """
 import resource
-from medldm.cli.allocator import keep_freed_pages
+from medldm.pipeline.allocator import keep_freed_pages
 print(keep_freed_pages())
 import numpy as np
 size = 2**26

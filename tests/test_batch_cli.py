@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -15,10 +16,14 @@ import pytest
 from batch_scene import Pretended, make_recipe, make_scans, pretended
 from typer.testing import CliRunner
 
+from medldm.batch.coordinator import Standing
+from medldm.batch.index import State
 from medldm.batch.lock import CoordinatorLock
+from medldm.batch.order import Outcome
 from medldm.batch.watch import Arrivals
 from medldm.batch.workplace import opened
 from medldm.cli.app import app
+from medldm.cli.batch_display import BatchDisplay
 from medldm.errors import UsageError
 from medldm.host import load_host
 
@@ -62,7 +67,7 @@ def test_the_ways_of_a_batch(words: list[str], tmp_path: Path, pretended: Preten
     result = call(*words, "--json", "--attempts", "1")
     assert result.exit_code == 7
     told = lines(result.stdout)
-    assert [one["event"] for one in told] == ["scan", "scan", "scan", "error"]
+    assert [one["event"] for one in told] == ["scan", "scan", "scan", "batch", "error"]
     assert told[-1]["code"] == "E-BAT-09"
     assert "scan1: E-BUG-01" in told[-1]["what"]
 
@@ -193,6 +198,26 @@ def test_a_watched_folder_is_reconstructed(tmp_path: Path, pretended: Pretended)
     assert result.exit_code == 0, result.stderr
     assert sorted(path.parent.name for path in (tmp_path / "out").glob("*/manifest.json")) == ["scan0", "scan1"]
     assert call("batch", "watch", str(tmp_path / "absent"), "-o", str(tmp_path / "out")).exit_code == 3
+
+
+def test_the_screen_shows_hostile_names_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    display = BatchDisplay()
+    display.console = Console(width=80, color_system=None, file=io.StringIO(), force_terminal=True)
+    counts: dict[State, int] = {"waiting": 120, "running": 1, "done": 77, "gate-failed": 1, "failed": 1}
+    standing = Standing(counts, {"a": ("[red]p13", 0.0)}, finished=79, slots=2, rate=5.0, left=4000.0)
+    reason = "\x1b[31mred\x07 " + "long " * 99
+    standing.last = "p7", Outcome("k", "t", "refused", "E-GEO-03", reason)
+    display.standing(standing)
+    display.console.print(display._table(standing))
+    shown = display.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "77 of 200 done, 1 running, 120 waiting, 1 gate-failed, 1 failed" in shown
+    assert "13 min 20 s left, 2 workers" in shown
+    assert "[red]p13" in shown
+    assert "p7: E-GEO-03 ?[31mred? long" in shown
+    assert "\x1b[31m" not in shown
+    assert "\x07" not in shown
 
 
 def test_a_lock_that_nobody_gave_back_is_no_obstacle(tmp_path: Path) -> None:

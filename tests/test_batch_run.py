@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from medldm.batch.planning import begun_before
 from medldm.batch.status import status, verify
 from medldm.batch.workplace import opened
 from medldm.errors import BatchFailed, InputRefused, MedldmError, UsageError
+from medldm.pipeline.events import Event
 
 __all__ = ["pretended"]
 
@@ -103,6 +105,13 @@ def test_files_of_others_are_never_replaced(scene: Scene, pretended: Pretended) 
             run(scans, out, recipe, overwrite=overwrite)
     with pytest.raises(UsageError, match="E-OUT-01"):
         run(scans, scans / "out", recipe)
+    manifest = out.parent / "m.csv"
+    manifest.write_text("input,output\nscans/scan0.nii.gz,a\n")
+    (out / "a").mkdir()
+    assert states(run(manifest, out, recipe)) == ["done"], "an empty folder is in nobody's way"
+    manifest.write_text("input,output\nscans/scan1.nii.gz,a/b\n")
+    with pytest.raises(UsageError, match="E-BAT-08"):
+        run(manifest, out, recipe)
     assert (out / "scan1" / "thesis.txt").read_text() == "mine"
 
 
@@ -264,15 +273,49 @@ def test_a_cancelled_batch_stops_and_goes_on_later(scene: Scene, pretended: Pret
     assert states(run(scans, out, recipe)) == ["done"] * 3
 
 
-def test_a_scan_over_its_time_is_stopped_with_its_state_saved(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(limits, "_LOOK_SECONDS", 0.01)
+def test_a_scan_over_its_time_is_stopped_with_its_state_saved(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = 0.0
+    monkeypatch.setattr(limits, "_LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead))
     scans, out, recipe = scene
-    lines = run(scans, out, recipe, set=("solver={name: tv, iterations: 1000000}",), attempts=1, time_limit=0.3)
+
+    def hours_pass(event: Event) -> None:
+        nonlocal ahead
+        if event.fields.get("index") == 3 and event.stage == "step":
+            ahead += 7200
+            time.sleep(0.3)
+
+    endless = {"set": ("solver={name: tv, iterations: 1000000}",), "attempts": 1}
+    lines = run(scans, out, recipe, **endless, time_limit=3600.0, listeners=[hours_pass])
     assert [(line.state, line.code) for line in lines] == [("failed", "E-BAT-14")] * 3
     states_left = list((out / ".medldm-batch" / "work").rglob("*.state.safetensors"))
     assert len(states_left) == 3
+
+
+def test_a_cancelled_scan_goes_on_from_its_last_step(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "_LOOK_SECONDS", 0.005)
+    scans, out, recipe = scene
+    slow = {"set": ("solver={name: tv, iterations: 40}",)}
+    run(scans, tmp_path / "calm", recipe, **slow)
+    heard: list[str] = []
+
+    def cancel(event: Event) -> None:
+        heard.append(event.message)
+        if event.fields.get("index") == 7 and heard.count(event.message) == 1:
+            opened(out).cancel_file.touch()
+            time.sleep(0.3)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scans, out, recipe, listeners=[cancel], **slow)
+    assert "state after step 7 saved" in heard
+    assert "step 8 of 40" not in heard
+    assert states(run(scans, out, recipe, listeners=[cancel], **slow)) == ["done"] * 3
+    assert heard.count("going on from the saved state") == 1
+    assert (out / "scan0" / "reconstruction.nii.gz").read_bytes() == (
+        tmp_path / "calm" / "scan0" / "reconstruction.nii.gz"
+    ).read_bytes()
 
 
 def test_a_scan_over_its_memory_is_stopped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +341,8 @@ def test_anonymous_names_are_hashes_and_the_index_lies_elsewhere(
     shutil.rmtree(tmp_path / "state")
     assert states(run(scans, out, recipe, anonymous=True)) == ["done"] * 3
     assert len(pretended.done) == 3, "the manifests know by the marks of their inputs"
+    run(scans, out, recipe, anonymous=True, set=("solver.iterations=3",))
+    assert len(list(out.glob("*/manifest.json"))) == 6, "another job has another name"
 
 
 def test_bids_in_gives_derivatives_out(tmp_path: Path, pretended: Pretended) -> None:

@@ -144,7 +144,7 @@ def check_all_done(scans: Sequence[Scan], *, anonymous: bool) -> None:
     if not bad:
         return
     shown = "; ".join(
-        f"{scan.name or f'scan {scan.number}'}: {told(scan.code, scan.reason, anonymous=anonymous)}"
+        f"{scan.name or f'scan {scan.number}'}: {told(scan.code, scan.reason, anonymous=anonymous).rstrip('.')}"
         for scan in bad[:_SHOWN]
     )
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
@@ -158,4 +158,9 @@ def check_all_done(scans: Sequence[Scan], *, anonymous: bool) -> None:
 
 def told(code: str, reason: str, *, anonymous: bool) -> str:
     """A failure in words; its code alone where inputs must not be named, for reasons quote the names of files."""
-    return code if anonymous else f"{code} {reason}".strip()
+    return code if anonymous else plain(f"{code} {reason}".strip())
+
+
+def plain(text: str) -> str:
+    """Text for a screen: names of files may hold control characters, which a terminal obeys."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -119,14 +119,15 @@ class Coordinator:
         self._tell()
         if self._full:
             raise disk_full()
-        return not cancelled
+        return not (cancelled and self._waiting)
 
     def _submit(self) -> None:
         self.standing.slots = self.engine.slots
         while self._waiting and len(self._running) < self.standing.slots:
-            if self._waiting[0][0] > time.monotonic():
+            wait = self._waiting[0][0] - time.monotonic()
+            if wait > 0:
                 if not self._running:
-                    time.sleep(min(_LOOK_SECONDS, self._waiting[0][0] - time.monotonic()))
+                    time.sleep(min(_LOOK_SECONDS, wait))
                 return
             scan = heapq.heappop(self._waiting)[-1]
             order = self._order(scan)

@@ -128,12 +128,12 @@ def on_this_machine(workers: int, devices: int) -> DaskEngine:
                 "host": _LOOPBACK,
                 "dashboard": False,
                 "memory_limit": 0,
-                "env": _environment(number, devices, threads),
+                "env": {"CUDA_VISIBLE_DEVICES": str(number % devices)} if devices else {},
             },
         }
         for number in range(workers)
     }
-    with dask.config.set(_CONFIG):
+    with dask.config.set({**_CONFIG, "distributed.nanny.pre-spawn-environ": _environment(threads)}):
         scheduler = {"cls": Scheduler, "options": {"host": _LOOPBACK, "dashboard_address": f"{_LOOPBACK}:0"}}
         cluster = SpecCluster(workers=specification, scheduler=scheduler, silence_logs=60)
         client = Client(cluster, timeout=_CONNECT_SECONDS)
@@ -141,11 +141,11 @@ def on_this_machine(workers: int, devices: int) -> DaskEngine:
     return DaskEngine(client, cluster)
 
 
-def _environment(number: int, devices: int, threads: int) -> Mapping[str, str]:
-    chosen = {"CUDA_VISIBLE_DEVICES": str(number % devices)} if devices else {}
+def _environment(threads: int) -> Mapping[str, str]:
+    """What a worker process is born with: Dask's own choices for its threads and its memory would make it slow."""
     count = os.environ.get("OMP_NUM_THREADS", str(threads))
-    threading = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE"}
-    return {**chosen, **threading, "DASK_LOGGING__DISTRIBUTED": "critical"}
+    quiet = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+    return {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE", **quiet}
 
 
 def at_address(address: str) -> DaskEngine:

@@ -58,7 +58,7 @@ def commit(made: Path, place: Workplace, name: str, row: Row, facts: Mapping[str
         UsageError: E-BAT-08 the place is taken.
     """
     target = place.record_folder(name)
-    if target.exists() and not (overwrite and read_manifest_of(target)):
+    if occupied(target) and not (overwrite and read_manifest_of(target)):
         raise taken(name, ours=read_manifest_of(target) is not None)
     outside = place_images(made, place.out, name, row.bids) if place.bids else {}
     record = made / "run.json"
@@ -80,6 +80,11 @@ def commit(made: Path, place: Workplace, name: str, row: Row, facts: Mapping[str
     _flush(target.parent)
     shutil.rmtree(old, ignore_errors=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def occupied(folder: Path) -> bool:
+    """Whether something lies at a path; an empty folder is nothing."""
+    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
 def taken(name: str, *, ours: bool) -> UsageError:

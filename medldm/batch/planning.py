@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medldm.batch.fingerprint import fingerprint
-from medldm.batch.finished import manifests, read_manifest_of
+from medldm.batch.finished import manifests, occupied, read_manifest_of
 from medldm.batch.index import Index, Scan
 from medldm.batch.job import plan_of, weights_hash
 from medldm.batch.retry import LOST
@@ -79,7 +79,7 @@ def plan_batch(index: Index, place: Workplace, settings: Settings, rows: Sequenc
     for number, row in enumerate(rows, 1):
         now = fingerprint(row.input, row.truth)
         old = before.get(row.key)
-        name = row.output or (old.name if old else "") or named.get(_address(now.mark, recipes.plan(row)), "")
+        name = row.output or named.get(_address(now.mark, recipes.plan(row)), "")
         lines.append((row.key, number, name, json.dumps(row.as_dict()), cost_of(recipes.of(row)[0], now.bytes)))
         fields = {"mark": now.mark, "name": name}
         finished = _finished(place, name, old, now.mark, recipes.plan(row), trusting=same)
@@ -124,7 +124,11 @@ def _finished(
 
 def _taken(place: Workplace, name: str, plan: Mapping[str, Any], settings: Settings) -> bool:
     """Whether something lies where the result is to go that must stay. A scan that changed is left to its worker."""
-    if not name or not place.record_folder(name).exists():
+    if not name:
+        return False
+    if any(read_manifest_of(place.record_folder(str(parent))) for parent in PurePosixPath(name).parents[:-1]):
+        return True  # it would lie inside another result
+    if not occupied(place.record_folder(name)):
         return False
     found = read_manifest_of(place.record_folder(name))
     return found is None or (found["plan"] != plan and not settings.overwrite)

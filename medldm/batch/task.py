@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from medldm.batch.claim import Claim
 from medldm.batch.fingerprint import content_hash, fingerprint
-from medldm.batch.finished import commit, damaged, read_manifest_of, taken
+from medldm.batch.finished import commit, damaged, occupied, read_manifest_of, taken
 from medldm.batch.job import job_key
 from medldm.batch.limits import CANCELLED, MEMORY, Limits, OverLimit
 from medldm.batch.memory_ladder import smaller
@@ -21,6 +22,7 @@ from medldm.batch.order import Kind, Order, Outcome
 from medldm.batch.pages import pages_of_results
 from medldm.errors import GateFailed, MedldmError, UsageError
 from medldm.host import Host, load_host
+from medldm.pipeline.allocator import keep_freed_pages
 from medldm.pipeline.events import Listener
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.recipe import from_mapping
@@ -28,6 +30,7 @@ from medldm.pipeline.reconstruct import reconstruct
 
 log = logging.getLogger("medldm")
 
+_DASKS_OWN_TRIM = "65536"
 # A saved state of other slice batches, or one that a dying machine tore: the scan begins anew.
 _FOREIGN_STATE = ("E-RUN-08", "E-RUN-09")
 _KINDS: Mapping[str, Kind] = {CANCELLED: "stopped", MEMORY: "memory"}
@@ -43,7 +46,16 @@ def host_of(allow: tuple[str, ...] | None, block: tuple[str, ...]) -> Host:
 
 def run_scan(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A worker's task: plain JSON in and out, never an exception."""
+    _prepare_process()
     return work_on(Order.from_dict(fields), may_kill=True).as_dict()
+
+
+@functools.cache
+def _prepare_process() -> None:
+    """Once in each worker: large arrays keep their pages, as they do in the command line's own process."""
+    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_OWN_TRIM:
+        del os.environ["MALLOC_TRIM_THRESHOLD_"]  # nobody's choice but Dask's
+    keep_freed_pages()
 
 
 def work_on(order: Order, *, may_kill: bool, listeners: Sequence[Listener] = ()) -> Outcome:
@@ -58,26 +70,25 @@ def work_on(order: Order, *, may_kill: bool, listeners: Sequence[Listener] = ())
         KeyboardInterrupt: Ctrl-C reached this process; the state is saved.
     """
     begun = time.monotonic()
-    with _ONE_AT_A_TIME, Claim(order.work, order.token) as claim:
-        if not claim.held:
-            return Outcome(order.key, order.token, "busy")
-        settings = order.settings
-        cancel_file = order.place.cancel_file
-        limits = Limits(settings.time_limit, settings.memory_limit, cancel_file, order.work if may_kill else None)
-        try:
-            with limits:
-                outcome = _reconstructed(order, claim, limits, listeners)
-        except (OverLimit, KeyboardInterrupt):
-            if not limits.code:
-                raise
-            return Outcome(order.key, order.token, _KINDS.get(limits.code, "failed"), limits.code, limits.reason)
-        except MedldmError as error:
-            outcome = _of_refusal(order, error)
-        except MemoryError as error:
-            outcome = Outcome(order.key, order.token, "memory", "E-MEM-02", f"Out of memory. {error}".strip())
-        except Exception as error:  # whatever a component raises, the batch goes on
-            outcome = _of_surprise(order, error)
-        return outcome.after(time.monotonic() - begun)
+    settings = order.settings
+    cancel_file = order.place.cancel_file
+    limits = Limits(settings.time_limit, settings.memory_limit, cancel_file, order.work if may_kill else None)
+    try:
+        with _ONE_AT_A_TIME, Claim(order.work, order.token) as claim, limits:
+            if not claim.held:
+                return Outcome(order.key, order.token, "busy")
+            outcome = _reconstructed(order, claim, limits, listeners)
+    except (OverLimit, KeyboardInterrupt):
+        if not limits.code:
+            raise
+        outcome = Outcome(order.key, order.token, _KINDS.get(limits.code, "failed"), limits.code, limits.reason)
+    except MedldmError as error:
+        outcome = _of_refusal(order, error)
+    except MemoryError as error:
+        outcome = Outcome(order.key, order.token, "memory", "E-MEM-02", f"Out of memory. {error}".strip())
+    except (Exception, SystemExit) as error:  # whatever a component raises, the batch goes on
+        outcome = _of_surprise(order, error)
+    return outcome.after(time.monotonic() - begun)
 
 
 def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequence[Listener]) -> Outcome:
@@ -95,7 +106,7 @@ def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequen
     if there is not None and there["job"] == job and not damaged(place, there):
         claim.finish()
         return Outcome(order.key, order.token, there["state"], name=name, job=job, mark=mark.mark, hash="", again=True)
-    if place.record_folder(name).exists() and not (there and (settings.overwrite or there["job"] == job)):
+    if occupied(place.record_folder(name)) and not (there and (settings.overwrite or there["job"] == job)):
         raise taken(name, ours=there is not None)
     claim.clear_results()
     recipe = smaller(from_mapping(order.recipe["name"], order.recipe["sections"]), order.level)
@@ -165,7 +176,7 @@ def _of_refusal(order: Order, error: MedldmError) -> Outcome:
     return Outcome(order.key, order.token, kind, error.code, " ".join(p for p in (error.what, error.fix) if p))
 
 
-def _of_surprise(order: Order, error: Exception) -> Outcome:
+def _of_surprise(order: Order, error: BaseException) -> Outcome:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Outcome(order.key, order.token, "disk-full", "E-BAT-10", "The disk is full.")
     if type(error).__name__ == "OutOfMemoryError":  # torch's own

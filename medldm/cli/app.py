@@ -26,9 +26,9 @@ from medldm.cli import (
     train,
     view,
 )
-from medldm.cli.allocator import keep_freed_pages
 from medldm.cli.failure import guarded
 from medldm.cli.session import Session
+from medldm.pipeline.allocator import keep_freed_pages
 
 EPILOG = (
     "Research use only; not a medical device.  "

@@ -350,6 +350,7 @@ def _displayed(
         signal.signal(signal.SIGTERM, ended)  # how Slurm and init systems say that time is up
     with BatchDisplay(as_json=as_json, quiet=quiet, anonymous=settings.anonymous) as display:
         scans = work(display)
+        display.ended(out, scans)
     if not quiet and not as_json:
         display.console.print(f"results in [bold]{out}[/]", highlight=False)
     return scans

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -14,8 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from medldm.batch.batch import told
+from medldm.batch.batch import plain, told
 from medldm.batch.coordinator import Standing
+from medldm.batch.index import Scan
 from medldm.batch.order import Outcome
 from medldm.cli.durations import in_time
 from medldm.pipeline.events import Event
@@ -58,14 +62,20 @@ class BatchDisplay:
         if self._live is not None:
             self._live.stop()
         if self._standing is not None and not self.quiet and not self.as_json:
-            self.console.print(_line(self._standing), highlight=False)
+            self.console.print(_line(self._standing), highlight=False, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """A sentence for a person."""
         if self.as_json:
             _print_event({"event": "note", "message": sentence})
         else:
-            self.console.print(escape(sentence), highlight=False)
+            self.console.print(escape(plain(sentence)), highlight=False, soft_wrap=True)
+
+    def ended(self, out: Path, scans: Sequence[Scan]) -> None:
+        """A last line for programs."""
+        if self.as_json:
+            counts = Counter(scan.state for scan in scans)
+            _print_event({"event": "batch", "out": str(out), "scans": len(scans), "counts": dict(counts)})
 
     def event(self, event: Event) -> None:
         """What a scan in this process tells: its steps, and its warnings for programs."""
@@ -88,7 +98,7 @@ class BatchDisplay:
                 self._live.update(self._table(standing), refresh=True)
         elif not self.quiet and not self.as_json and now - self._line > _LINE_EVERY_SECONDS:
             self._line = now
-            self.console.print(_line(standing), highlight=False)
+            self.console.print(_line(standing), highlight=False, soft_wrap=True)
 
     def _ended(self, name: str, outcome: Outcome) -> None:
         if self.as_json:
@@ -99,7 +109,9 @@ class BatchDisplay:
         elif outcome.kind not in ("done", "stopped", "busy"):
             self._failures.append(f"{name}: {told(outcome.code, outcome.reason, anonymous=self.anonymous)}")
             if self._live is None:
-                self.console.print(f"[yellow]{outcome.kind}[/] {escape(self._failures[-1])}", highlight=False)
+                self.console.print(
+                    f"[yellow]{outcome.kind}[/] {escape(self._failures[-1])}", highlight=False, soft_wrap=True
+                )
 
     def _table(self, standing: Standing) -> Group:
         settled = sum(standing.counts.values()) - standing.counts["waiting"] - standing.counts["running"]
@@ -107,8 +119,12 @@ class BatchDisplay:
         for name, begun in list(standing.running.values())[:_RUNNING_SHOWN]:
             step = self._step if len(standing.running) == 1 else ""
             running.add_row("  ", escape(name), f"{time.monotonic() - begun:.0f} s", step)
-        failures = [Text(f"  {one}", style="yellow", overflow="ellipsis") for one in self._failures[-_FAILURES_SHOWN:]]
-        bar = ProgressBar(total=max(1, sum(standing.counts.values())), completed=settled, width=60)
+        failures = [
+            Text(f"  {one}", style="yellow", overflow="ellipsis", no_wrap=True)
+            for one in self._failures[-_FAILURES_SHOWN:]
+        ]
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(1, sum(standing.counts.values())), completed=settled, width=60))
         return Group(Text(_line(standing)), bar, running, *failures)
 
 

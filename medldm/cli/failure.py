@@ -26,7 +26,11 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
         report(error, as_json=as_json)
         return error.exit_code
     except KeyboardInterrupt:
-        _print("error E-INT-01: Interrupted; what was saved can be resumed with --resume.", as_json, "E-INT-01")
+        _print(
+            "error E-INT-01: Interrupted; what was saved is kept: --resume goes on, a batch does by itself.",
+            as_json,
+            "E-INT-01",
+        )
         return INTERRUPTED
     except MemoryError:
         _print(

@@ -26,7 +26,7 @@ _IMAGES_OF_SAMPLES = 5
 # Image-sized and measurement-sized arrays that a solver holds at its peak, where it does not say.
 _IMAGES_OF_A_SOLVER = 8
 _MEASUREMENTS_OF_A_SOLVER = 2
-# The program keeps freed pages (medldm/cli/allocator.py), and not all of them fit the next array.
+# The program keeps freed pages (medldm/pipeline/allocator.py), and not all of them fit the next array.
 _KEPT_PAGES = 1.3
 
 
