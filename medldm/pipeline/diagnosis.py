@@ -88,6 +88,6 @@ def _plugins(host: Host) -> list[Finding]:
         if row.status == "ok":
             findings.append(Finding(f"plugin {row.name}", "ok", f"{row.distribution} {row.version}"))
         else:
-            status: Literal["note", "problem"] = "note" if row.status == "blocked" else "problem"
+            status: Literal["note", "problem"] = "note" if row.status in ("blocked", "absent") else "problem"
             findings.append(Finding(f"plugin {row.name}", status, row.error or row.status, "medldm plugins list"))
     return findings
