@@ -188,9 +188,10 @@ def load_pictures(path: Path) -> Pictures:
     """The inverse of :func:`save_pictures`.
 
     Raises:
-        OSError, ValueError, KeyError: no such file, or not one of these.
+        OSError, ValueError, KeyError, BadZipFile: no such file, or not one of these.
     """
-    with np.load(path, allow_pickle=False) as file:
+    # A file of its own: of one that is damaged numpy leaves its own open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         facts = json.loads(str(file[_FACTS]))
         images = {
             name: Picture(

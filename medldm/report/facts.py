@@ -168,7 +168,7 @@ def history(record: Record) -> list[str]:
 def recipe_text(record: Record) -> str:
     """The resolved recipe, indented."""
     recipe = {key: value for key, value in record.get("recipe", {}).items() if key not in ("name", "sha256")}
-    return json.dumps(recipe, indent=2, ensure_ascii=False)
+    return json.dumps(recipe, indent=2)
 
 
 def duration(seconds: float) -> str:
