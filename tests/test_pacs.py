@@ -6,12 +6,15 @@ import json
 import logging
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import numpy as np
@@ -196,7 +199,9 @@ def test_what_came_can_be_reconstructed(archive: Archive, series: Path, tmp_path
 class _Peer:
     """A store that refuses from its third object on, or everybody who is not known to it."""
 
-    def __init__(self, *, known: tuple[str, ...] = (), capacity: int = 99) -> None:
+    def __init__(
+        self, *, known: tuple[str, ...] = (), capacity: int = 99, context: ssl.SSLContext | None = None
+    ) -> None:
         net = pytest.importorskip("pynetdicom")
         entity = net.AE(ae_title="STORE")
         entity.supported_contexts = net.StoragePresentationContexts
@@ -212,7 +217,9 @@ class _Peer:
 
         self.port = free_port()
         handlers = [(net.evt.EVT_C_STORE, keep)]
-        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = entity.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=context
+        )
 
     def __enter__(self) -> _Peer:
         return self
@@ -244,6 +251,9 @@ def test_an_archive_that_does_not_know_us_is_told(series: Path) -> None:
     assert len(peer.stored) == 8
 
 
+# pynetdicom forgets the socket of a connection that was refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_nobody_there(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("pynetdicom")
     pytest.importorskip("dicomweb_client")
@@ -318,3 +328,66 @@ def test_commands_that_say_too_little_or_too_much(tmp_path: Path) -> None:
     assert run("fetch", "--study", "../etc", "-o", tmp_path / "out", "--from", "A@h:1")[0] == 2
     assert "E-PACS-12" in run("send", tmp_path / "empty", "--to", "A@h:1")[1]
     assert run("fetch", *study, "--web", "https://h", "--token-file", tmp_path / "none")[0] == 2
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this computer's loopback address that nobody vouches for, and its key."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = folder / "peer.pem", folder / "peer.key"
+    names = ["-subj", "/CN=peer", "-addext", "subjectAltName=IP:127.0.0.1"]
+    new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([program, *new, *names], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_encrypted_association_checks_who_it_is(series: Path, tmp_path: Path) -> None:
+    certificate, key = _certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(certificate), str(key))
+    with _Peer(context=context) as peer:
+        code, said = run("send", series, "--to", peer.node, "--tls", "--tls-ca", certificate)
+        assert code == 0, said
+        code, said = run("send", series, "--to", peer.node, "--tls")  # nobody vouches for it
+        assert code == 1
+        assert "E-PACS-06" in said
+        assert len(peer.stored) == 4
+
+
+class _Guarded(BaseHTTPRequestHandler):
+    """A service that refuses everybody and remembers what they showed."""
+
+    shown: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.shown.append(str(self.headers.get("Authorization")))
+        self.send_error(401)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_token_is_shown_to_the_service_and_to_nobody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("dicomweb_client")
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "token").write_text("SECRET-FILE\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Guarded)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        words = ("fetch", "--web", f"http://127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3", "-v")
+        first = run(*words, "-o", tmp_path / "out", env={"MEDLDM_DICOMWEB_TOKEN": "SECRET-ENV"})
+        second = run(*words, "-o", tmp_path / "out", "--token-file", tmp_path / "token")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert _Guarded.shown == ["Bearer SECRET-ENV", "Bearer SECRET-FILE"]
+    for code, said in (first, second):
+        assert code == 1
+        assert "E-PACS-07" in said
+        assert "SECRET" not in said
+    assert "SECRET" not in caplog.text
