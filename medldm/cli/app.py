@@ -16,12 +16,14 @@ from medldm.cli import (
     demo,
     doctor,
     evaluate,
+    fetch,
     inspect,
     plugins,
     priors,
     recipes,
     reconstruct,
     report,
+    send,
     simulate,
     train,
     view,
@@ -76,6 +78,8 @@ app.command("simulate")(simulate.command)
 app.command("evaluate")(evaluate.command)
 app.command("report")(report.command)
 app.command("view")(view.command)
+app.command("fetch")(fetch.command)
+app.command("send")(send.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(batch.app, name="batch")

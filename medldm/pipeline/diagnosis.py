@@ -21,6 +21,8 @@ _OPTIONAL = (
     ("python-gdcm", "codecs", "JPEG and JPEG-LS compressed DICOM"),
     ("pylibjpeg-openjpeg", "codecs", "JPEG 2000 compressed DICOM"),
     ("highdicom", "dicom", "parametric maps"),
+    ("pynetdicom", "dicom", "archives by DICOM messages (fetch --from, send --to)"),
+    ("dicomweb-client", "dicom", "archives by DICOMweb (fetch --web, send --stow)"),
 )
 
 

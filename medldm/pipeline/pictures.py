@@ -131,7 +131,7 @@ def _block_means(data: NDArray[np.float32], factors: tuple[int, int, int]) -> ND
     spare = [(0, -n % f) for n, f in zip(data.shape, factors, strict=True)]
     (z, y, x), (a, b, c) = data.shape, factors
     blocks = np.pad(data, spare, mode="edge").reshape(-(-z // a), a, -(-y // b), b, -(-x // c), c)
-    return blocks.mean((1, 3, 5), dtype=np.float32)
+    return np.asarray(blocks.mean((1, 3, 5)), dtype=np.float32)
 
 
 def _factors(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> tuple[int, int, int]:
@@ -188,9 +188,10 @@ def load_pictures(path: Path) -> Pictures:
     """The inverse of :func:`save_pictures`.
 
     Raises:
-        OSError, ValueError, KeyError: no such file, or not one of these.
+        OSError, ValueError, KeyError, BadZipFile: no such file, or not one of these.
     """
-    with np.load(path, allow_pickle=False) as file:
+    # A file of its own: of one that is damaged numpy leaves its own open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         facts = json.loads(str(file[_FACTS]))
         images = {
             name: Picture(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +79,7 @@ def _corner(grid: Record) -> str:
     return ", ".join(f"{float(row[3]):.2f}" for row in grid["affine_lps"]) + " mm" if "affine_lps" in grid else ""
 
 
-_GEOMETRY = {
+_GEOMETRY: dict[str, Callable[[Record], str]] = {
     "Voxels (z × y × x)": lambda grid: _times(grid["shape"], 6) if "shape" in grid else "",
     "Spacing": lambda grid: _times(grid["spacing_mm"], 4) + " mm" if "spacing_mm" in grid else "",
     "Extent": _extent,
@@ -168,7 +168,7 @@ def history(record: Record) -> list[str]:
 def recipe_text(record: Record) -> str:
     """The resolved recipe, indented."""
     recipe = {key: value for key, value in record.get("recipe", {}).items() if key not in ("name", "sha256")}
-    return json.dumps(recipe, indent=2, ensure_ascii=False)
+    return json.dumps(recipe, indent=2)
 
 
 def duration(seconds: float) -> str:

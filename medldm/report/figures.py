@@ -18,7 +18,7 @@ from medldm.pipeline.pictures import Kind, Picture, Pictures
 _COLOURS: dict[Kind, str] = {"image": "gray", "difference": "berlin", "spread": "magma", "share": "viridis"}
 _SHARE_GAMMA = 0.5
 # Letters at the left, right, top and bottom of a plane.
-_LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
+_LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sagittal": ("A", "P", "S", "I")}
 _DIRECTIONS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
 _BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 _THUMBNAIL = 88
@@ -50,7 +50,7 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         label: for those who do not see it.
     """
     width, height = size.width, size.height
-    font, margin = 0.055 * min(max(width, height), 3 * min(width, height)), 0.02 * width
+    font, margin = 0.055 * min(max(width, height), 4.5 * min(width, height)), 0.02 * width
     left, right, top, bottom = _LETTERS[plane]
     bar = next((mm for mm in _BARS_MM if mm <= 0.25 * width), _BARS_MM[-1])
     told = f"{label}. {plane} slice, {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top."

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.parse import quote
+from zipfile import BadZipFile
 
 from markupsafe import Markup
 
@@ -170,7 +171,7 @@ def _row(
             picture = thumbnail(pictures.images["reconstruction"], size_of(pictures, "axial"), "middle axial slice")
             if not (path / REPORT).is_file():
                 write_report(path)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, BadZipFile):
             picture = Markup("")  # a row without its picture says more than no index
     link = f"{name}/{REPORT}" if (path / REPORT).is_file() else f"{name}/"
     return Row(name, quote(link), verdict_of(record), numbers, outliers, record, picture)
@@ -189,7 +190,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "status": row.verdict.status,
         "gravity": _gravity(row),
         "title": row.verdict.title,
-        "reasons": [*row.outliers, *(row.verdict.reasons if row.verdict.status != "passed" else ())],
+        "reasons": [*record.get("gates_failed", []), *row.outliers, *record.get("warnings", [])],
         "recipe": str(record.get("recipe", {}).get("name", "")),
         "numbers": shown,
         "seconds": seconds,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medldm.report.templating import plain
+
 _BEGINNINGS = {
     "physics": "The measurement was explained by the physics {name}{cited} ({summary}).",
     "likelihood": "Its noise was modelled by the likelihood {name}{cited} ({summary}).",
@@ -34,14 +36,14 @@ def methods_text(record: Mapping[str, Any]) -> tuple[str, list[str]]:
         sentences.append("The measurement was simulated from an image that had been reconstructed before.")
     metrics = []
     for method in record.get("methods", []):
-        references = [str(one) for one in method.get("references", [])]
-        role, summary = method.get("role"), _lower(str(method.get("summary", "")).rstrip(".").replace("`", ""))
+        references = [plain(one) for one in method.get("references", [])]
+        role, summary = method.get("role"), _lower(plain(method.get("summary", "")).rstrip(".").replace("`", ""))
         if role == "metric":
-            metrics.append(f"{method['name']}{cited(references)}")
+            metrics.append(f"{plain(method['name'])}{cited(references)}")
             continue
         form = _BEGINNINGS.get(str(role), "{name} took part ({summary}{cited}).")
         sentences.append(
-            form.format(name=method["name"], summary=summary, cited=cited(references), options=_options(record))
+            form.format(name=plain(method["name"]), summary=summary, cited=cited(references), options=_options(record))
         )
     if metrics:
         sentences.append(f"It was compared with the truth by {', '.join(metrics)}.")
@@ -51,7 +53,7 @@ def methods_text(record: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def _options(record: Mapping[str, Any]) -> str:
     solver = record.get("recipe", {}).get("solver", {})
-    options = ", ".join(f"{key} = {value}" for key, value in solver.items() if key != "name")
+    options = ", ".join(f"{key} = {plain(value)}" for key, value in solver.items() if key != "name")
     return f" with {options}" if options else ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from markupsafe import Markup
 
@@ -16,7 +17,7 @@ from medldm.report import facts
 from medldm.report.chart import Line, chart
 from medldm.report.figures import colour_bar, figure, size_of
 from medldm.report.methods import methods_text
-from medldm.report.templating import inline, policy, render, source
+from medldm.report.templating import inline, plain, policy, render, source
 from medldm.report.verdict import verdict_of
 from medldm.report.viewer import embedded, viewer_code
 
@@ -74,7 +75,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Pictures]:
         )
     try:
         return record, load_pictures(folder / PICTURES)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputRefused(
             "E-REP-02",
             f"{folder} has no {PICTURES} that can be read.",
@@ -167,7 +168,7 @@ def _charts(record: Mapping[str, Any]) -> dict[str, Markup]:
         found["fit"] = chart(lines, "slice", "chi", level=(1.0, "noise alone"))
     along = record.get("chi_along", {})
     for name, values in along.items():
-        found[f"fit along {name}"] = chart([Line("chi", values)], name, "chi", level=(1.0, "noise alone"))
+        found[f"fit along {plain(name)}"] = chart([Line("chi", values)], plain(name), "chi", level=(1.0, "noise alone"))
     if energy := record.get("uncertainty", {}).get("unmeasured_energy"):
         percent = [None if value is None else 100 * value for value in energy]
         found["prior"] = chart([Line("unmeasured", percent, 3)], "slice", "energy that was not measured, %")
@@ -188,7 +189,6 @@ def _charts(record: Mapping[str, Any]) -> dict[str, Markup]:
             lines, "step", "relative change, noise level", x=convergence["step"], logarithmic=True
         )
     for name, values in record.get("curves", {}).items():
-        found[f"curve {name}"] = chart(
-            [Line(name, values, 1)], "slice", facts.METRICS.get(name, name.replace("_", " "))
-        )
+        label = facts.METRICS.get(name, plain(name).replace("_", " "))
+        found[f"curve {plain(name)}"] = chart([Line(label, values, 1)], "slice", label)
     return found

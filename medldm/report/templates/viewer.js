@@ -8,7 +8,7 @@
   const say = (text) => { document.getElementById("viewer-status").textContent = text; };
   const colours = {
     image: { colormap: "gray" },
-    difference: { colormap: "warm", colormapNegative: "winter" },
+    difference: { colormap: "hot", colormapNegative: "electric_blue" },
     spread: { colormap: "inferno" },
     share: { colormap: "viridis" },
   };
@@ -48,7 +48,7 @@
     const look = colours[one.kind];
     const isMap = one.kind !== "image";
     // Maps are seen through where they are small.
-    const least = one.kind === "difference" ? 0.08 * high : isMap ? low + 0.02 * (high - low) : low;
+    const least = one.kind === "difference" ? 0.12 * high : isMap ? low + 0.02 * (high - low) : low;
     return window.niivue.NVImage.new(
       await unpacked(blob), one.name + ".nii", look.colormap, 1, null, least, high, true, 0.02, false, false,
       look.colormapNegative || "", 0, undefined, one.kind === "difference" ? -least : NaN,
