@@ -23,9 +23,12 @@ hookimpl = pluggy.HookimplMarker("medldm")
 
 def __getattr__(name: str) -> Any:
     if name == "reconstruct":
-        from medldm.pipeline.reconstruct import reconstruct
+        from functools import partial
 
-        return reconstruct
+        from medldm.pipeline.reconstruct import reconstruct
+        from medldm.report import report_page
+
+        return partial(reconstruct, pages=(report_page,))
     if name == "simulate":
         from medldm.pipeline.simulate import simulate
 

@@ -26,9 +26,10 @@ _DOWN = {
     "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
     "batch": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "report": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "pacs": {"errors"},
     "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "cli": {
-        *("batch", "report", "testing", "training", "pipeline", "priors"),
+        *("batch", "report", "pacs", "testing", "training", "pipeline", "priors"),
         *("inference", "operators", "data", "host", "errors"),
     },
 }

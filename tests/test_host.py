@@ -47,6 +47,16 @@ def broken_example():
 """
 
 
+ADAPTER = """
+from medldm import hookimpl
+
+@hookimpl
+def register_operators(register):
+    register("adapted", "{package}.physics:Doubling", example="{package}.physics:example",
+             summary="Twice the image", packages={"no-such-library": "pip install 'acme[library]'", "pytest": "pip"})
+"""
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """``install("evil", plugin="source")`` puts a distribution of that name on the path."""
@@ -389,3 +399,23 @@ def test_unreadable_metadata_of_a_stranger_hides_nobody(install: Install, tmp_pa
 def test_the_host_loads_no_torch() -> None:
     code = "import sys; from medldm.host import load_host; load_host(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_adapter_without_its_library_is_a_plain_row_and_breaks_nothing(install: Install) -> None:
+    install("hosttest-adapter", plugin=ADAPTER)
+    host = load_host()
+    found = row(host, "hosttest-adapter")
+    assert (found.status, found.components, found.rejected) == ("absent", (), ("operators/adapted",))
+    assert "operators/adapted need no-such-library" in found.error
+    assert "pip install 'acme[library]'" in found.error
+    assert "pytest" not in found.error
+    with pytest.raises(ComponentMissing, match=r"E-PLG-08.*hosttest-adapter.*pip install 'acme\[library\]'"):
+        host.find("operators", "adapted")
+    with pytest.raises(ComponentMissing) as other:
+        host.find("operators", "no-such-thing")
+    assert "hosttest-adapter" not in str(other.value)
+
+
+def test_an_adapter_with_its_library_is_like_any_plugin(install: Install) -> None:
+    install("hosttest-adapter", plugin=ADAPTER.replace("no-such-library", "numpy"))
+    assert row(load_host(), "hosttest-adapter").components == ("operators/adapted",)

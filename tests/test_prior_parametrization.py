@@ -20,6 +20,7 @@ from medldm.inference.parametrization import (
     v_prediction,
     x0_prediction,
 )
+from medldm.inference.precision import processor_has_bfloat16
 from medldm.priors.card import Prediction, Range
 from medldm.priors.prediction import parametrization_of
 from medldm.testing.closed_form import GaussianNetwork
@@ -207,9 +208,19 @@ def test_the_denoiser_runs_in_the_precision_of_its_weights_and_answers_in_that_o
     assert set(seen) == {torch.float64}
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_cuda_convolutions_run_in_bfloat16_and_the_image_stays_in_single_precision() -> None:
+_NATIVE = [
+    pytest.param(
+        "cpu", marks=pytest.mark.skipif(not processor_has_bfloat16(), reason="this processor has no native bfloat16")
+    ),
+    pytest.param(
+        "cuda",
+        marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
+    ),
+]
+
+
+@pytest.mark.parametrize("device", _NATIVE)
+def test_convolutions_run_in_bfloat16_and_the_image_stays_in_single_precision(device: str) -> None:
     seen: list[torch.dtype] = []
 
     class Network(nn.Module):
@@ -222,15 +233,34 @@ def test_on_cuda_convolutions_run_in_bfloat16_and_the_image_stays_in_single_prec
             seen.extend((noise.dtype, result.dtype))
             return result
 
-    network = Network().cuda()
-    x = torch.randn(1, 1, 8, 8, device="cuda")
-    sigma, nothing = torch.full((1,), 0.01, device="cuda"), torch.zeros(1, 0, device="cuda")
+    network = Network().to(device)
+    x = torch.randn(1, 1, 8, 8, device=device)
+    sigma, nothing = torch.full((1,), 0.01, device=device), torch.zeros(1, 0, device=device)
     low = Denoiser(network, edm(0.5, 0.01, 10.0))(x, sigma, nothing)
     full = Denoiser(network, edm(0.5, 0.01, 10.0), autocast=False)(x, sigma, nothing)
     assert seen == [torch.float32, torch.bfloat16, torch.float32, torch.float32]
     assert low.dtype == full.dtype == torch.float32
     # The rounding of the network, half a percent of values of order one, is scaled by sigma.
     torch.testing.assert_close(low, full, rtol=0, atol=0.01 * 0.02)
+
+
+def test_double_precision_is_never_reduced() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)).double().requires_grad_(False)
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+            result: Tensor = self.inner(x)
+            assert result.dtype == torch.float64
+            return result
+
+    x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
+    sigma, nothing = torch.full((1,), 0.01, dtype=torch.float64), torch.zeros(1, 0)
+    reduced, full = (Denoiser(Plain(), edm(0.5, 0.01, 10.0), autocast=on)(x, sigma, nothing) for on in (True, False))
+    torch.testing.assert_close(reduced, full, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v", "x0"])

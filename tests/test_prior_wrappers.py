@@ -14,6 +14,7 @@ from medldm.inference import (
     Denoiser,
     DiffusionPrior,
     LatentPrior,
+    Mirrored,
     PhaseFrozen,
     PixelPrior,
     SlabPrior,
@@ -95,6 +96,7 @@ EVERY: dict[str, Callable[[], BoundPrior]] = {
     "phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase()),
     "uncertain-phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase(), quadrature=0.3),
     "phase-of-latents": lambda: PhaseFrozen(SlicewisePrior(_latent(), DEPTH), _phase()),
+    "mirrored": lambda: Mirrored(SlicewisePrior(_pixel(), DEPTH), (-2, -1)),
     "turned": lambda: Turned(SlicewisePrior(_pixel(), DEPTH), (1, 0, 2), (0, 2)),
     "turned-latent": lambda: Turned(SlicewisePrior(_latent(), DEPTH), (2, 0, 1), (1,)),
 }
@@ -205,7 +207,8 @@ def test_it_moves_as_a_module(prior: BoundPrior) -> None:
     assert all(tensor.device.type == "meta" for tensor in [*moved.parameters(), *moved.buffers()])
     meta = prior.space.zeros(1, device="meta")
     assert prior.encode(prior.decode(meta)).device.type == "meta"
-    if not any(isinstance(module, SlabPrior) for module in prior.modules()):  # a partition needs to know the noise
+    # Partitions and mirrorings need to know the noise.
+    if not any(isinstance(module, SlabPrior | Mirrored) for module in prior.modules()):
         assert prior.denoise(meta, torch.ones(1, device="meta")).device.type == "meta"
 
 
@@ -539,3 +542,27 @@ def test_slices_at_once_bounds_the_memory() -> None:
     volume = x.numel() * 8
     assert peaks[1] > peaks[0] + volume
     assert peaks[0] < 2.5 * volume, "parts and their joined result"
+
+
+def test_over_the_noise_levels_an_image_is_seen_mirrored_in_every_way() -> None:
+    inner = SlicewisePrior(_pixel(), DEPTH)
+    prior = Mirrored(inner, (-2, -1), seed=2)
+    x = _random(1, DEPTH, ROWS, COLUMNS)
+    seen = set()
+    for level in torch.linspace(0.1, 3, 30, dtype=torch.float64):
+        axes = prior.mirrored_along(float(level))
+        sigma = level.reshape(1)
+        torch.testing.assert_close(prior.denoise(x, sigma), inner.denoise(x.flip(axes), sigma).flip(axes))
+        seen.add(tuple(axes))
+    assert seen == {(), (-2,), (-1,), (-2, -1)}
+    assert prior.mirrored_along(0.5) == Mirrored(inner, (-2, -1), seed=2).mirrored_along(0.5)
+    assert [Mirrored(inner, (-1,), seed=s).mirrored_along(0.5) for s in range(9)] != [[]] * 9
+
+
+def test_a_posterior_mean_that_turns_with_the_image_is_not_changed_by_mirroring() -> None:
+    inner = SlicewisePrior(_pixel(_denoiser()), DEPTH)
+    x = MEAN + _random(2, DEPTH, ROWS, COLUMNS)
+    expected = gaussian_mean(x, _column(SIGMA, x), MEAN, STD)
+    torch.testing.assert_close(Mirrored(inner, (-2, -1)).denoise(x, SIGMA), expected, rtol=0, atol=1e-7)
+    with pytest.raises(ValueError, match="latent"):
+        Mirrored(SlicewisePrior(_latent(), DEPTH), (-1,))

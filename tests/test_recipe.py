@@ -99,7 +99,8 @@ def test_unknown_recipe_names_the_closest() -> None:
 def test_the_recipes_ship_with_their_command() -> None:
     names = {path.stem for path in shipped_recipes()}
     ct = {"ct-60-views", "ct-20-views", "ct-limited-angle", "ct-low-dose", "ct-measured-parallel", "ct-measured-fan"}
-    assert names == {"mri-4x", "mri-8x", "mr-thick-slices", *ct}
+    mri = {"mri-4x", "mri-8x", "mri-radial", "mri-3d", "mri-multiband", "mr-thick-slices"}
+    assert names == {*mri, "ct-cone", "ct-helical", *ct}
     for path in shipped_recipes():
         assert f"--recipe {path.stem}" in path.read_text().splitlines()[0]
 

@@ -16,13 +16,17 @@ from medldm.cli import (
     demo,
     doctor,
     evaluate,
+    fetch,
     inspect,
     plugins,
     priors,
     recipes,
     reconstruct,
+    report,
+    send,
     simulate,
     train,
+    view,
 )
 from medldm.cli.failure import guarded
 from medldm.cli.session import Session
@@ -72,6 +76,10 @@ app.command("inspect")(inspect.command)
 app.command("reconstruct")(reconstruct.command)
 app.command("simulate")(simulate.command)
 app.command("evaluate")(evaluate.command)
+app.command("report")(report.command)
+app.command("view")(view.command)
+app.command("fetch")(fetch.command)
+app.command("send")(send.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(batch.app, name="batch")

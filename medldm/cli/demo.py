@@ -47,6 +47,7 @@ def command(
         from medldm.errors import UsageError
         from medldm.host.shipped import shipped
         from medldm.pipeline.reconstruct import reconstruct
+        from medldm.report import report_page
 
         host = session_of(context).host()
         taken = [out / recipe for _, recipe, _, _ in _RUNS if (out / recipe).exists()]
@@ -70,6 +71,7 @@ def command(
                     overwrite=overwrite,
                     host=host,
                     listeners=[reporter],
+                    pages=[report_page],
                 )
                 metrics = result.record["metrics"]
                 if not names:
@@ -89,7 +91,7 @@ def command(
         reporter.console.print(table)
         reporter.console.print("Look at:", highlight=False)
         for _, recipe, _, _ in _RUNS:
-            reporter.console.print(f"  {out / recipe / 'preview.png'}", highlight=False)
+            reporter.console.print(f"  {out / recipe / 'report.html'}", highlight=False)
         reporter.console.print(
             "The images are beside them: reconstruction.nii.gz, and a DICOM series for the CT; run.json tells all.",
             highlight=False,

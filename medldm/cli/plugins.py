@@ -39,7 +39,7 @@ def list_(context: typer.Context, as_json: options.Json = False) -> None:
             return
         console = Console()
         table = Table("plugin", "from", "status", "components")
-        colour = {"ok": "green", "error": "red", "blocked": "yellow"}
+        colour = {"ok": "green", "error": "red", "blocked": "yellow", "absent": "cyan"}
         for row in rows:
             table.add_row(
                 escape(row.name),

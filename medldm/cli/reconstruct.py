@@ -73,6 +73,7 @@ def command(
         from medldm.pipeline.recipe import load_recipe
         from medldm.pipeline.reconstruct import reconstruct
         from medldm.pipeline.resume import already_finished
+        from medldm.report import report_page
 
         host = session_of(context).host()
         changes = options.assignments(set_, seed, samples, prior)
@@ -112,12 +113,14 @@ def command(
                 anonymous=anonymous_names,
                 host=host,
                 listeners=[reporter],
+                pages=[report_page],
             )
             if not as_json and not quiet:
                 from medldm.cli.tables import print_metrics
 
                 print_metrics(reporter.console, result.record)
                 folder = result.files[-1].parent
-                reporter.console.print(f"look at [bold]{folder / 'preview.png'}[/]", highlight=False)
+                page = next((file for file in result.files if file.suffix == ".html"), folder / "preview.png")
+                reporter.console.print(f"look at [bold]{page}[/]", highlight=False)
 
     finish(work, as_json=as_json, verbose=verbose)

@@ -90,6 +90,12 @@ class Acquisition:
         """Facts for ``run.json``; nothing of the patient."""
         return {
             "physics": self.physics,
+            "grid": {
+                "shape": list(self.grid.shape),
+                "spacing_mm": list(self.grid.spacing),
+                "orientation": self.grid.orientation,
+                "affine_lps": self.grid.as_rows(),
+            },
             "measurement": dict(zip(self.axes, map(int, self.data.shape), strict=True)),
             "noise_std": self.noise_std,
             "settings": dict(self.settings),

@@ -103,6 +103,10 @@ class Grid:
             letters.append(_LETTERS[world][0 if column[world] > 0 else 1])
         return "".join(letters)
 
+    def as_rows(self) -> list[list[float]]:
+        """The upper three rows of the affine, to a tenth of a micrometre, as plain JSON."""
+        return [[round(float(value), 4) for value in row] for row in self.affine[:3]]
+
     def world(self, index: NDArray[np.float64] | Sequence[float]) -> NDArray[np.float64]:
         """LPS position in mm of a (possibly fractional) voxel index ``(..., 3)`` in z, y, x order."""
         return np.asarray(index) @ self.affine[:3, :3].T + self.affine[:3, 3]

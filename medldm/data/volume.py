@@ -125,6 +125,7 @@ class Volume:
             "shape": list(self.grid.shape),
             "spacing_mm": list(self.grid.spacing),
             "orientation": self.grid.orientation,
+            "affine_lps": self.grid.as_rows(),
             "quantity": self.quantity,
             "modality": self.modality,
             "history": self.history.as_list(),

@@ -13,6 +13,7 @@ The plugin module itself imports nothing heavy: targets are strings resolved on 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -34,6 +35,7 @@ class Register(Protocol):
         example: str,
         summary: str,
         needs: str | tuple[str, ...] = (),
+        packages: Mapping[str, str] | None = None,
     ) -> None:
         """Register one component.
 
@@ -43,6 +45,8 @@ class Register(Protocol):
             example: ``"package.examples:function"``, returns what the conformance kit tests.
             summary: one sentence for ``medldm plugins list``.
             needs: capabilities that partners must have, as words of ``docs/concepts/plugins.md``.
+            packages: distributions that the component cannot do without and medldm does not bring -> the command that
+                installs them. Where one is missing, the plugin is listed as absent with that command.
         """
 
 

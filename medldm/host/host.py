@@ -57,7 +57,8 @@ class Host:
         if names:
             reasons.append(f"The closest names are {quoted(closest(name, names))}.")
         absent = [row for row in self.plugins if row.status != "ok"]
-        absent = [row for row in absent if f"{kind}/{name}" in row.rejected] or absent
+        named = [row for row in absent if f"{kind}/{name}" in row.rejected]
+        absent = named or [row for row in absent if row.status != "absent"]
         if len(absent) == 1:
             reasons.append(f"The plugin {absent[0].name!r}, which may provide it, is not usable: {absent[0].error}")
         elif absent:

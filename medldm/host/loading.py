@@ -19,7 +19,7 @@ from medldm.host.discovery import GROUP, Candidate
 from medldm.host.registry import KINDS, Entry, Registry, closest, quoted, sentence
 from medldm.host.staging import Registrar, Staging
 
-Status = Literal["ok", "error", "blocked"]
+Status = Literal["ok", "error", "blocked", "absent"]
 _REGISTER = {f"register_{kind}": kind for kind in KINDS}
 HOOKS: tuple[str, ...] = (*_REGISTER, "add_commands", "case_finished")
 
@@ -30,10 +30,10 @@ class PluginRow:
 
     Attributes:
         name, distribution, version, module: what is installed.
-        status: ``ok``, ``error`` or ``blocked``.
+        status: ``ok``, ``error``, ``blocked``, or ``absent`` where an optional package is not installed.
         code, error: why it is not ``ok``.
         components: ``"kind/name"`` of what it registered; empty unless ``ok``.
-        rejected: ``"kind/name"`` of what it tried to register before it failed.
+        rejected: ``"kind/name"`` of what it tried to register before it failed, or would offer with its packages.
     """
 
     name: str
@@ -86,6 +86,8 @@ def load(candidate: Candidate, registry: Registry, *, strict: bool) -> Loaded:
     try:
         implementations = _implementations(candidate)
         _register(candidate, implementations, staging)
+        if absent := staging.absent():
+            return Loaded(_absent(candidate, absent, _labels(staging.entries)))
         registry.add(staging.entries)
     except MedldmError as error:
         if strict:
@@ -179,6 +181,13 @@ def _register(candidate: Candidate, implementations: dict[str, Callable[..., Non
 
 def _labels(entries: list[Entry]) -> tuple[str, ...]:
     return tuple(f"{entry.kind}/{entry.name}" for entry in entries)
+
+
+def _absent(candidate: Candidate, packages: dict[str, str], offered: tuple[str, ...]) -> PluginRow:
+    """The row of an adapter to a package that is not installed: nothing is broken, and nothing is offered."""
+    missing, commands = " and ".join(packages), "; ".join(dict.fromkeys(packages.values()))
+    text = f"{', '.join(offered)} need {missing}, which is not installed: {commands}"
+    return replace(_row(candidate, "absent", text), rejected=offered)
 
 
 def _failed(candidate: Candidate, error: MedldmError, rejected: tuple[str, ...] = ()) -> PluginRow:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+from collections.abc import Mapping
 
 from medldm.errors import ComponentMissing
 from medldm.host.needs import NEEDS
@@ -18,9 +20,18 @@ class Staging:
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
         self.entries: list[Entry] = []
+        self.packages: dict[str, str] = {}
 
     def add(
-        self, kind: Kind, name: str, target: str, *, example: str, summary: str, needs: str | tuple[str, ...] = ()
+        self,
+        kind: Kind,
+        name: str,
+        target: str,
+        *,
+        example: str,
+        summary: str,
+        needs: str | tuple[str, ...] = (),
+        packages: Mapping[str, str] | None = None,
     ) -> None:
         """Check one registration and keep it.
 
@@ -54,10 +65,23 @@ class Staging:
                 f"The plugin {self._plugin!r} registers {subject} twice.",
                 fix="Rename one of the two components.",
             )
+        self.packages |= packages or {}
         self.entries.append(Entry(kind, name, self._plugin, target, example, summary.strip(), words))
+
+    def absent(self) -> dict[str, str]:
+        """Of the packages that the components cannot do without those that are not installed, with their commands."""
+        return {name: command for name, command in self.packages.items() if not _is_installed(name)}
 
     def _malformed(self, what: str, fix: str) -> ComponentMissing:
         return ComponentMissing("E-PLG-06", f"In the plugin {self._plugin!r} {what}.", fix=fix)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 class Registrar:
@@ -68,6 +92,13 @@ class Registrar:
         self._kind = kind
 
     def __call__(
-        self, name: str, target: str, *, example: str, summary: str, needs: str | tuple[str, ...] = ()
+        self,
+        name: str,
+        target: str,
+        *,
+        example: str,
+        summary: str,
+        needs: str | tuple[str, ...] = (),
+        packages: Mapping[str, str] | None = None,
     ) -> None:
-        self._staging.add(self._kind, name, target, example=example, summary=summary, needs=needs)
+        self._staging.add(self._kind, name, target, example=example, summary=summary, needs=needs, packages=packages)

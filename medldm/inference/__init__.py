@@ -22,6 +22,7 @@ from medldm.inference.integrators import IntegratorName, advance, integrator
 from medldm.inference.latent_prior import LatentPrior
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
 from medldm.inference.measurement_noise import measurement_noise
+from medldm.inference.mirrored import Mirrored
 from medldm.inference.misfit import HasMisfit
 from medldm.inference.networks import Autoencoder, DenoisingNetwork
 from medldm.inference.noise import Noise
@@ -61,6 +62,7 @@ __all__ = [
     "IntegratorName",
     "LatentPrior",
     "Likelihood",
+    "Mirrored",
     "Noise",
     "NoiseKernel",
     "Parametrization",

@@ -13,6 +13,16 @@ from medldm.operators import LinearOperator
 
 
 @runtime_checkable
+class HasReferences(Protocol):
+    """A component (physics, likelihood, solver, metric, family of priors) that says what to cite for it."""
+
+    @property
+    def references(self) -> Sequence[str]:
+        """Full references, one per work, as they stand in a list of references; a class variable will do."""
+        ...
+
+
+@runtime_checkable
 class HasFilteredAdjoint(Protocol):
     """An operator with an approximate inverse of its own (filtered back-projection)."""
 
@@ -28,7 +38,8 @@ class HasSubsets(Protocol):
     def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
         """``n`` operators with the indices of the measurement's split axis that they explain.
 
-        The split axis is the second of the codomain (``view`` in ``(z, view, bin)``).
+        The split axis is the codomain's ``view``, in ``(z, view, bin)`` or ``(view, row, column)``; where none has that
+        name, its second.
         """
         ...
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from medldm.inference.parametrization import Parametrization
+from medldm.inference.precision import bfloat16
 
 
 class Denoiser(nn.Module):
@@ -18,7 +20,8 @@ class Denoiser(nn.Module):
     Args:
         network: a :class:`medldm.inference.DenoisingNetwork` that is a module.
         parametrization: what the network predicts.
-        autocast: run the network in bfloat16 on CUDA; the skip connection stays in the precision of ``x``. The error
+        autocast: run networks of single precision in bfloat16 where the device has it, see
+            :func:`medldm.inference.precision.bfloat16`; the skip connection stays in the precision of ``x``. The error
             of the network's output, about 0.4 %, is scaled by ``out(sigma)``, which vanishes with the noise in every
             row of the table but ``x0``.
     """
@@ -28,6 +31,15 @@ class Denoiser(nn.Module):
         self.network = network
         self.parametrization = parametrization
         self.autocast = autocast
+
+    @contextmanager
+    def in_full_precision(self) -> Iterator[None]:
+        """Within the context the network runs in the precision of its weights, on any device."""
+        before, self.autocast = self.autocast, False
+        try:
+            yield
+        finally:
+            self.autocast = before
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
         """Denoise.
@@ -45,16 +57,11 @@ class Denoiser(nn.Module):
         told = torch.float64 if weights == torch.float64 else torch.float32
 
         def predict(scaled: Tensor, noise: Tensor) -> Tensor:
-            with bfloat16_on_cuda(x.device, self.autocast):
+            with bfloat16(x.device, self.autocast and weights == torch.float32):
                 predicted: Tensor = self.network(scaled.to(weights), noise.to(told), condition.to(weights))
             return predicted.to(x.dtype)
 
         return self.parametrization.denoised(predict, x, sigma)
-
-
-def bfloat16_on_cuda(device: torch.device, wanted: bool) -> AbstractContextManager[object]:
-    """Autocast on CUDA, whatever the caller's own autocast says; nothing on other devices."""
-    return torch.autocast("cuda", torch.bfloat16, enabled=wanted) if device.type == "cuda" else nullcontext()
 
 
 def weights_dtype(network: nn.Module, default: torch.dtype) -> torch.dtype:

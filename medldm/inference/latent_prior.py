@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from medldm.inference.conditioning import for_batch
-from medldm.inference.denoiser import Denoiser, bfloat16_on_cuda, weights_dtype
+from medldm.inference.denoiser import Denoiser, weights_dtype
 from medldm.inference.negotiation import DeclaresDecodeGradient
 from medldm.inference.networks import Autoencoder
 from medldm.inference.padding import Padding
 from medldm.inference.pixel_prior import SPATIAL, check_state
+from medldm.inference.precision import bfloat16
 from medldm.inference.tiling import Tiling, tiled
 from medldm.operators import Space
 
@@ -44,8 +45,8 @@ class LatentPrior(nn.Module):
         images_at_once: images that the autoencoder takes at a time; None takes the batch.
         tile: largest size, in samples of the image, that the autoencoder takes as a whole, larger ones in tiles; None
             leaves it at ``at_most``.
-        autocast: run the autoencoder in bfloat16 on CUDA. Off, because its rounding, 0.4 % of each value, does not
-            vanish with the noise.
+        autocast: run the autoencoder in bfloat16 where the device has it. Off, because its rounding, 0.4 % of each
+            value, does not vanish with the noise.
     """
 
     latent = True
@@ -124,7 +125,7 @@ class LatentPrior(nn.Module):
         tiling = None if self._coded is None else self._coded.scaled(down)
 
         def one(part: Tensor) -> Tensor:
-            with bfloat16_on_cuda(x.device, self.autocast):
+            with bfloat16(x.device, self.autocast):
                 return network(part.to(weights)).to(x.dtype)
 
         parts = torch.split(x, self.images_at_once or len(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,11 @@ from medldm.inference.proximal import solve_normal_equations
 from medldm.inference.units import projected_offset, scaled
 from medldm.inference.weighted_gaussian import WeightedGaussian
 from medldm.operators import LinearOperator
+
+_PAPER = (
+    "H. Erdogan, J. A. Fessler. Monotonic algorithms for transmission tomography. IEEE Transactions on Medical Imaging "
+    "18(9), 801-814, 1999."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class TransmissionPoisson:
         background: ``b``, mean counts that did not cross the object (scatter, dark current); zero or positive.
         newton_steps: at most this many outer Gauss-Newton steps in :meth:`prox`.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_PAPER,)
 
     operator: LinearOperator
     measurement: Tensor

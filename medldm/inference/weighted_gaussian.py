@@ -15,6 +15,11 @@ from medldm.inference.proximal import solve_normal_equations
 from medldm.inference.units import projected_offset, scaled
 from medldm.operators import LinearOperator
 
+_PAPER = (
+    "K. Sauer, C. Bouman. A local update strategy for iterative reconstruction from projections. IEEE Transactions on "
+    "Signal Processing 41(2), 534-548, 1993."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class WeightedGaussian:
@@ -27,6 +32,8 @@ class WeightedGaussian:
         measurement: ``y``, of the operator's codomain; line integrals for CT.
         weights: inverse variance **per real component**, zero or positive, broadcastable to ``y``.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_PAPER,)
 
     operator: LinearOperator
     measurement: Tensor

@@ -15,6 +15,7 @@ from medldm.operators.norm import operator_norm
 from medldm.operators.per_slice import PerSlice
 from medldm.operators.resample import Resample
 from medldm.operators.space import Space
+from medldm.operators.sparse import SparseProduct, SparseRows
 from medldm.operators.stacking import vstack
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Resample",
     "Scaled",
     "Space",
+    "SparseProduct",
+    "SparseRows",
     "Sum",
     "conjugate_gradient",
     "operator_norm",

@@ -21,6 +21,8 @@ _OPTIONAL = (
     ("python-gdcm", "codecs", "JPEG and JPEG-LS compressed DICOM"),
     ("pylibjpeg-openjpeg", "codecs", "JPEG 2000 compressed DICOM"),
     ("highdicom", "dicom", "parametric maps"),
+    ("pynetdicom", "dicom", "archives by DICOM messages (fetch --from, send --to)"),
+    ("dicomweb-client", "dicom", "archives by DICOMweb (fetch --web, send --stow)"),
 )
 
 
@@ -88,6 +90,6 @@ def _plugins(host: Host) -> list[Finding]:
         if row.status == "ok":
             findings.append(Finding(f"plugin {row.name}", "ok", f"{row.distribution} {row.version}"))
         else:
-            status: Literal["note", "problem"] = "note" if row.status == "blocked" else "problem"
+            status: Literal["note", "problem"] = "note" if row.status in ("blocked", "absent") else "problem"
             findings.append(Finding(f"plugin {row.name}", status, row.error or row.status, "medldm plugins list"))
     return findings

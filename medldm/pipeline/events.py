@@ -28,6 +28,18 @@ class Event:
 Listener = Callable[[Event], None]
 
 
+class Warnings:
+    """A listener that keeps the warnings of a run for its record, each once."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Hear one event."""
+        if event.stage == "warning" and event.message not in self.sentences:
+            self.sentences.append(event.message)
+
+
 @dataclass(frozen=True)
 class Teller:
     """Sends events to the listeners of a run and, as one line each, to the log."""

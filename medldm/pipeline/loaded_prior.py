@@ -93,13 +93,19 @@ class LoadedPrior:
         """All that the networks are told: by card, recipe, scan and grid. What is missing is unknown to them."""
         return self.model.told(self.grid, self.chosen.facts, self.chosen.section.plane)
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether the networks see images mirrored at random."""
+        wanted, card = self.chosen.section.mirror, self.chosen.card
+        return card.mirrored and card.latent is None if wanted is None else wanted
+
     def bound(self, like: Tensor, phase: Tensor | None, seed: int) -> BoundPrior:
         """The prior on its grid.
 
         Args:
             like: an image, for dtype and device.
             phase: of complex images of a prior of magnitudes, on the prior's grid.
-            seed: of what the prior draws (offsets of slabs).
+            seed: of what the prior draws (mirrorings, offsets of slabs).
         """
         section = self.chosen.section
         return self.model.on(
@@ -112,6 +118,7 @@ class LoadedPrior:
             slices_at_once=section.slices_at_once,
             seed=seed,
             quadrature=section.quadrature,
+            mirror=self.mirrors,
             device=like.device,
         )
 

@@ -50,7 +50,9 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
         identity: hash of the case, which addresses its random draws.
         device: where to compute.
     """
-    if acquisition.physics != recipe.physics:
+    physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
+    if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
+        host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
         raise UsageError(
             "E-RUN-03",
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
@@ -59,7 +61,6 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     coherence = choose_coherence(host, recipe).coherence
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, device)
     solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
-    physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     acquisition = to_device(acquisition, device)
     operator = physics.operator(acquisition, acquisition.grid).to(device)
     operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers

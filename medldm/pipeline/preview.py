@@ -73,12 +73,12 @@ def save_preview(
                 grid[row][0].set_ylabel(plane, color="white", fontsize=10)
         grid[0][number].set_title(column.title, color="white", fontsize=10)
         bar = figure.colorbar(drawn, ax=list(grid[:, number]), location="bottom", shrink=0.8, aspect=30, pad=0.01)
-        bar.set_label(column.label or _unit(image) or "signal", color="0.8", fontsize=8)
+        bar.set_label(column.label or unit_of(image) or "signal", color="0.8", fontsize=8)
         bar.ax.tick_params(colors="0.8", labelsize=7)
     figure.suptitle(_caption(record), color="white", fontsize=10)
     warning = f"\n{GENERATIVE}" if record.get("generative") else ""
     figure.supxlabel(
-        f"window {low:.4g} to {high:.4g} {_unit(image)}".rstrip() + "; "
+        f"window {low:.4g} to {high:.4g} {unit_of(image)}".rstrip() + "; "
         f"patient's right on the left; {RESEARCH_ONLY}{warning}",
         color="0.8",
         fontsize=8,
@@ -97,14 +97,14 @@ def _columns(
         columns.insert(0, _Column("input (truth)" if record["simulated"] else "reference", truth, limits))
     other = reference.data.abs() if reference.data.is_complex() else reference.data
     error = Volume((image.data.cpu() - other.cpu()).float(), image.grid)
-    span = max(_high(error), 1e-6 * (limits[1] - limits[0]))
+    span = max(largest(error), 1e-6 * (limits[1] - limits[0]))
     title = "reconstruction - " + ("input" if truth is not None else "start")
-    columns.append(_Column(title, error, (-span, span), "RdBu_r", f"difference {_unit(image)}"))
+    columns.append(_Column(title, error, (-span, span), "RdBu_r", f"difference {unit_of(image)}"))
     if SPREAD in maps:
         spread = maps[SPREAD].volume
-        top = max(_high(spread), 1e-6 * (limits[1] - limits[0]))
+        top = max(largest(spread), 1e-6 * (limits[1] - limits[0]))
         number = record["uncertainty"]["samples"]
-        label = f"standard deviation {_unit(image)}"
+        label = f"standard deviation {unit_of(image)}"
         columns.append(_Column(f"spread of {number} samples", spread, (0.0, top), "magma", label))
     if PRIOR_SHARE in maps:
         share = maps[PRIOR_SHARE].volume
@@ -112,13 +112,14 @@ def _columns(
     return columns
 
 
-def _high(volume: Volume) -> float:
+def largest(volume: Volume) -> float:
     """The 99.5th percentile of the magnitudes of a part of the slices."""
     data = volume.data.abs().cpu().numpy()
     return float(np.percentile(data[:: max(1, data.shape[0] // 16)], 99.5))
 
 
-def _unit(volume: Volume) -> str:
+def unit_of(volume: Volume) -> str:
+    """As it is printed behind a number; empty where units are arbitrary."""
     return {"HU": "HU", "1/mm": "/mm", "arbitrary": ""}[volume.quantity]
 
 
@@ -148,14 +149,15 @@ def canonical(volume: Volume) -> tuple[Image, tuple[float, float, float]]:
 
     Each axis goes to the nearest patient axis: pictures only; nothing is resampled.
     """
-    order, flips = _canonical_axes(volume.grid)
+    order, flips = canonical_axes(volume.grid)
     data = volume.data.abs() if volume.data.is_complex() else volume.data
     turned = data.cpu().permute(order).flip([axis for axis, flip in enumerate(flips) if flip]).numpy()
     spacing = volume.grid.spacing
     return turned, (spacing[order[0]], spacing[order[1]], spacing[order[2]])
 
 
-def _canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], list[bool]]:
+def canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], list[bool]]:
+    """Which tensor axes run nearest to Superior, Posterior and Left, in this order, and which the other way."""
     directions = grid.directions
     remaining = [0, 1, 2]
     order, flips = [], []

@@ -13,7 +13,7 @@ from medldm.pipeline.recipe import Section, known_keys
 from medldm.priors.card import Plane, PriorCard
 from medldm.priors.fit import Use
 
-_OPTIONS = ("name", "as", "complex", "plane", "slices_at_once", "quadrature")
+_OPTIONS = ("name", "as", "complex", "plane", "slices_at_once", "quadrature", "mirror")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class PriorSection:
         slices_at_once: how many of them its network takes together; None leaves it to the prior.
         quadrature: standard deviation, in the prior's unit (1 is nearly the brightest), of what a complex image has out
             of phase; 0 where the phase that is frozen is believed.
+        mirror: show its network images mirrored at random, so that errors which do not turn with them cancel out; None
+            does so where the card says that it learnt from such images.
         facts: what its network is told, e.g. ``{contrast: t1w}``, besides what the card always tells.
     """
 
@@ -33,6 +35,7 @@ class PriorSection:
     plane: Plane | None = None
     slices_at_once: int | None = None
     quadrature: float = 0.0
+    mirror: bool | None = None
     facts: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -54,7 +57,7 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     Args:
         section: ``name``; ``as``, see :class:`PriorSection`; ``complex``, for the reader of the recipe, which must be
             what the card says (``phase-frozen`` or ``channels``); ``plane``; ``slices_at_once``; ``quadrature``;
-            and facts that the card's network knows.
+            ``mirror``; and facts that the card's network knows.
         card: of the prior that it names.
 
     Raises:
@@ -73,8 +76,11 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     if not isinstance(quadrature, (int, float)) or not 0 <= quadrature <= (1 if frozen else 0):
         expected = "a number from 0 to 1" if frozen else "0, since only priors of magnitudes, not latents, can have it"
         raise _refused("quadrature", quadrature, expected, card)
+    mirror = section.get("mirror")
+    if mirror is not None and (not isinstance(mirror, bool) or (mirror and card.latent is not None)):
+        raise _refused("mirror", mirror, "true or false, and false for latents, which do not turn with the image", card)
     told = {name: _fact(name, section[name], card) for name in facts if section.get(name) is not None}
-    return PriorSection(cast(Use | None, use), cast(Plane | None, plane), at_once, float(quadrature), told)
+    return PriorSection(cast(Use | None, use), cast(Plane | None, plane), at_once, float(quadrature), mirror, told)
 
 
 def _one_of(section: Section, key: str, values: Sequence[str], card: PriorCard) -> str | None:

@@ -37,7 +37,8 @@ class Recipe:
         coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
-        outputs: ``write`` (names of writers), ``maps`` (of uncertainty, all that there are by default) and ``gates``.
+        outputs: ``write`` (names of writers), ``maps`` (of uncertainty, all that there are by default), ``report``
+            (true unless said otherwise) and ``gates``.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Recipe:
             self._require("classical", "name")
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
-        known_keys("outputs", self.outputs, ("write", "maps", "gates"))
+        known_keys("outputs", self.outputs, ("write", "maps", "report", "gates"))
         known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
         for key, least in (("seed", 0), ("samples", 1)):
             value = self.run.get(key, least)
@@ -69,6 +70,12 @@ class Recipe:
                     f"run.{key} is {value!r}; it must be a whole number, at least {least}.",
                     fix=f"For example: --set run.{key}={least + 1}",
                 )
+        if not isinstance(self.outputs.get("report", True), bool):
+            raise UsageError(
+                "E-RCP-05",
+                f"outputs.report is {self.outputs['report']!r}; it is true or false.",
+                fix="For example: --set outputs.report=false",
+            )
         chi_max = self.outputs.get("gates", {}).get("chi_max", 1.0)
         if isinstance(chi_max, bool) or not isinstance(chi_max, (int, float)) or not chi_max > 0:
             raise UsageError(

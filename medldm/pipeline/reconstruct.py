@@ -14,9 +14,12 @@ from medldm.inference import run
 from medldm.pipeline.checks import check_gates, doubts, failed_gates
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.coherence import choose_coherence
-from medldm.pipeline.events import Listener, Teller
+from medldm.pipeline.convergence import Convergence
+from medldm.pipeline.events import Listener, Teller, Warnings
+from medldm.pipeline.fit_along import chi_along
 from medldm.pipeline.maps import chosen_maps, is_exact
 from medldm.pipeline.memory import check_memory
+from medldm.pipeline.methods import methods_of
 from medldm.pipeline.metrics import compare, compare_slices
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
@@ -25,10 +28,11 @@ from medldm.pipeline.progress import Progress
 from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_of
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
-from medldm.pipeline.results import write_results
+from medldm.pipeline.results import Page, write_results
 from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
 from medldm.pipeline.simulate import measure
+from medldm.pipeline.slice_likeness import slice_likeness
 from medldm.pipeline.trial import trial_of
 from medldm.pipeline.uncertainty import uncertainty_of
 
@@ -73,6 +77,7 @@ def reconstruct(
     save_every: float | None = None,
     host: Host | None = None,
     listeners: Sequence[Listener] = (),
+    pages: Sequence[Page] = (),
 ) -> Reconstruction:
     """Reconstruct one scan.
 
@@ -96,6 +101,7 @@ def reconstruct(
         save_every: seconds between two saves of the state; every minute when None.
         host: plugins; all that are installed when None.
         listeners: called with every event.
+        pages: fill further files into the folder, a report, before it appears; none with ``outputs.report: false``.
 
     Returns:
         The image, the start image, the truth if any, and the record.
@@ -103,7 +109,8 @@ def reconstruct(
     Raises:
         MedldmError: a refusal with its code; its subclasses carry the exit code of the command line.
     """
-    host, tell, timer, where = host or load_host(), Teller(tuple(listeners)), Timer(), device_named(device)
+    host, heard, timer, where = host or load_host(), Warnings(), Timer(), device_named(device)
+    tell = Teller((heard, *listeners))
     chosen = recipe.changed(set_) if isinstance(recipe, Recipe) else load_recipe(recipe, set_)
     path = None if isinstance(source, (Volume, Acquisition)) else Path(source)
     folder = None if out is None or anonymous else OutputFolder.open(Path(out), path, overwrite=overwrite)
@@ -169,9 +176,9 @@ def reconstruct(
     state_file = None if folder is None else folder.state_file
     progress = Progress(state_file, job, tell, resume=resume, stop=stop, save_every=save_every)
     solver = posed.solver if trial is None else trial.leaning(posed.solver)
-    sampling = Sampling(solver, problem, chosen.samples, plan.samples_at_once)
+    sampling, convergence = Sampling(solver, problem, chosen.samples, plan.samples_at_once), Convergence(chosen.samples)
     with timer("solve"), progress:
-        run(sampling.steps(progress.restored(where)), progress)
+        run(sampling.steps(progress.restored(where)), convergence, progress)
     drawn = sampling.drawn
 
     # 8. Back to the grid and the unit of the scan: the mean of the samples, and how far to trust it.
@@ -192,6 +199,8 @@ def reconstruct(
             sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
             metrics["first sample"] = compare(host, sample, reference)
         curves = compare_slices(host, image, reference)
+        shown = {"baseline": baseline, "reconstruction": image, **({"truth": reference} if reference else {})}
+        likeness = {name: slice_likeness(volume) for name, volume in shown.items()}
     fit = drawn.fit(problem.likelihood)
     gates = chosen.outputs.get("gates", {})
     for sentence in doubts(fit, gates, exact=is_exact(posed.solver)):
@@ -208,13 +217,18 @@ def reconstruct(
         metrics=metrics,
         curves=curves,
         fit=fit,
+        fit_along=chi_along(problem.likelihood, drawn.estimate),
+        likeness=likeness,
+        convergence=convergence.as_record(),
         uncertainty=uncertainty.record,
+        methods=methods_of(host, chosen, posed, uncertainty.maps, compared=bool(reference), tried=trial is not None),
+        warnings=heard.sentences,
         failed=failed_gates(fit, gates),
         device=where,
     )
     files: list[Path] = []
     if folder is not None:
-        files = write_results(host, folder, chosen, record, image, baseline, reference, uncertainty.maps)
+        files = write_results(host, folder, chosen, record, image, baseline, reference, uncertainty.maps, pages)
         progress.forget()
         tell("write", f"{len(files)} files in {folder.path}", path=str(folder.path))
     check_gates(fit, gates)

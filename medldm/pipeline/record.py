@@ -50,6 +50,13 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def device_name(device: torch.device) -> str:
+    """What the machine calls the device."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine()
+
+
 def versions(host: Host) -> dict[str, Any]:
     """Versions of medldm, its main libraries and every plugin."""
     libraries = ("torch", "numpy", "nibabel", "pydicom", "safetensors")
@@ -75,7 +82,12 @@ def run_record(
     metrics: Mapping[str, Mapping[str, float]],
     curves: Mapping[str, Sequence[float | None]],
     fit: Fit,
+    fit_along: Mapping[str, Sequence[float | None]],
+    likeness: Mapping[str, Sequence[float | None]],
+    convergence: Mapping[str, Any],
     uncertainty: Mapping[str, Any],
+    methods: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str],
     failed: list[str],
     device: torch.device,
 ) -> dict[str, Any]:
@@ -93,7 +105,12 @@ def run_record(
         metrics: per image (``baseline``, ``reconstruction``), empty without a truth.
         curves: of the reconstruction's metrics along its slices; empty without a truth.
         fit: of each sample to the measurement.
+        fit_along: of their mean, along the axes of the measurement.
+        likeness: of neighbouring slices, per image.
+        convergence: of the first sample.
         uncertainty: see :func:`medldm.pipeline.uncertainty.uncertainty_of`.
+        methods: what took part, and what to cite for it.
+        warnings: all that were told.
         failed: sentences of the gates that failed.
         device: that computed.
     """
@@ -114,9 +131,15 @@ def run_record(
         **({"curves": {name: list(values) for name, values in curves.items()}} if curves else {}),
         "chi": fit.chi,
         **({"chi_slices": fit.slices} if fit.slices else {}),
+        **({"chi_along": {name: list(values) for name, values in fit_along.items()}} if fit_along else {}),
+        "slice_likeness": {name: list(values) for name, values in likeness.items()},
+        **({"convergence": dict(convergence)} if convergence else {}),
         **({"uncertainty": dict(uncertainty)} if uncertainty else {}),
+        "methods": [dict(method) for method in methods],
+        "warnings": list(warnings),
         "gates_failed": failed,
         "device": str(device),
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "seconds": {stage: round(value, 3) for stage, value in timer.seconds.items()},
         "peak_memory_bytes": peak_memory_bytes(),

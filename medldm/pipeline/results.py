@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,12 @@ from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.pipeline.maps import Map
 from medldm.pipeline.output import OutputFolder
+from medldm.pipeline.pictures import PICTURES, pictures_of, save_pictures
 from medldm.pipeline.preview import save_preview
 from medldm.pipeline.recipe import Recipe
+
+# Fills files into a folder of results and returns them: called with the folder and its record.
+Page = Callable[[Path, Mapping[str, Any]], list[Path]]
 
 
 def write_results(
@@ -29,8 +33,9 @@ def write_results(
     baseline: Volume,
     truth: Volume | None,
     maps: Mapping[str, Map],
+    pages: Sequence[Page] = (),
 ) -> list[Path]:
-    """Write images, ``preview.png`` and, last, ``run.json`` with the hash of every file.
+    """Write images, ``preview.png``, what a report shows, and, last, ``run.json`` with the hash of every file.
 
     Args:
         host: whose writers the recipe names.
@@ -41,6 +46,7 @@ def write_results(
         baseline: the start image.
         truth: for the preview; None without one.
         maps: of uncertainty, written as ``reconstruction-spread`` and so on.
+        pages: made of the files so far, such as a report; none where ``outputs.report`` is false.
     """
     names = recipe.outputs.get("write", ["nifti"])
     if not isinstance(names, list) or not names:
@@ -57,6 +63,10 @@ def write_results(
                 told = replace(made, role=found.role, method=f"{found.meaning}; {made.method}")
                 files += writer.write(found.volume, aside, f"reconstruction-{name}", told)
         files.append(save_preview(aside / "preview.png", image, baseline, truth, record, maps))
+        if recipe.outputs.get("report", True):
+            files.append(save_pictures(aside / PICTURES, pictures_of(image, baseline, truth, maps)))
+            for page in pages:
+                files += page(aside, record)
         hashes = {str(file.relative_to(aside)): _sha256(file) for file in files}
         target = aside / "run.json"
         text = json.dumps({**record, "files": hashes}, indent=2, allow_nan=False)

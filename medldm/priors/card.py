@@ -206,6 +206,7 @@ class PriorCard:
         spacing_mm: of samples within a slice (2-D) or along all axes (3-D).
         slice_spacing_mm: distance of slices that a slab or volume prior was trained on; None where it does not matter.
         size: what sizes the networks take.
+        mirrored: the networks learnt from images mirrored along every axis too, so that they may be shown them so.
         sigma: noise levels of use, model units (for a latent prior: of the latent state); None for a regression.
         prediction: the parametrization.
         regression: the measurement that a regression is for; None for all other kinds.
@@ -240,6 +241,7 @@ class PriorCard:
     planes: tuple[Plane, ...] = ("axial",)
     slice_spacing_mm: Range | None = None
     size: Size = field(default_factory=Size)
+    mirrored: bool = False
     facts: Facts = field(default_factory=Facts)
     latent: Latent | None = None
     training: Training = field(default_factory=Training)

@@ -13,6 +13,7 @@ from medldm.inference.complex_image import ComplexAsChannels, PhaseFrozen
 from medldm.inference.conditioning import Value
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.latent_prior import LatentPrior
+from medldm.inference.mirrored import Mirrored
 from medldm.inference.pixel_prior import PixelPrior
 from medldm.inference.prior import BoundPrior
 from medldm.inference.slab import slabwise
@@ -119,6 +120,7 @@ class PriorModel:
         recompute: bool = False,
         seed: int = 0,
         quadrature: float = 0.0,
+        mirror: bool | None = None,
         device: torch.device | str | None = None,
     ) -> BoundPrior:
         """Bind the prior to a volume (z, y, x); images and states are in the card's model units.
@@ -140,8 +142,10 @@ class PriorModel:
                 CPU.
             tile: largest size, in image samples, that an autoencoder takes as a whole.
             recompute: see :class:`medldm.inference.SlicewisePrior`.
-            seed: of the offsets of slabs.
+            seed: of the offsets of slabs, and of mirrorings.
             quadrature: how far images leave their ``phase``, see :class:`medldm.inference.PhaseFrozen`.
+            mirror: show the networks images mirrored at random, see :class:`medldm.inference.Mirrored`; None does what
+                the card says they learnt.
             device: to move the networks to; None leaves them.
 
         Returns:
@@ -171,6 +175,9 @@ class PriorModel:
             at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
             bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
             bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
+        if (self.card.mirrored and not bound.latent) if mirror is None else mirror:
+            across = stack - 3 if self.card.dimensions == 2 else None
+            bound = Mirrored(bound, [axis for axis in (-3, -2, -1) if axis != across], seed=seed)
         if phase is not None:
             edge = PhaseFrozen(bound, phase, zero=self.card.intensity.zero, quadrature=quadrature)
             bound = edge.to(self.device)

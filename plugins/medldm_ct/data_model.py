@@ -52,34 +52,37 @@ class LineIntegralLikelihood:
             if std is None:
                 raise _missing("standard deviation of its line integrals", "Set likelihood.std, or use another.")
             return Gaussian(operator, data, float(std))
-        counts, variance = _counts(acquisition)
+        counts, background, variance = _counts(acquisition)
+        crossed = (counts - background).clamp(min=COUNT_FLOOR)
         if self.name == "weighted-gaussian":
             # Inverse variance of the logarithm to first order (Thibault et al. 2006).
-            floored = counts.clamp(min=COUNT_FLOOR)
-            return WeightedGaussian(operator, data, floored.square() / (floored + variance))
+            return WeightedGaussian(operator, data, crossed.square() / (crossed + background + variance))
         # The blank scan that the stored line integrals imply: I0, less what was subtracted from them since.
-        blank = counts.clamp(min=COUNT_FLOOR) * torch.exp(data)
+        blank = crossed * torch.exp(data)
         # Read-out noise as further photons of the same variance (shifted Poisson, Yavuz and Fessler 1998).
-        counts = (counts + variance).clamp(min=0)
-        return TransmissionPoisson(operator, counts, blank, background=variance, newton_steps=self.newton_steps)
+        counts, background = (counts + variance).clamp(min=0), background + variance
+        return TransmissionPoisson(operator, counts, blank, background=background, newton_steps=self.newton_steps)
 
 
-def _counts(acquisition: Acquisition) -> tuple[Tensor, float]:
-    """Photon counts and the variance of the read-out in squared photons."""
+def _counts(acquisition: Acquisition) -> tuple[Tensor, float | Tensor, float]:
+    """Counts, the mean of those that did not cross the object, and the variance of the read-out in squared photons."""
     photons = acquisition.settings.get("photons")
     if photons is None:
         raise _missing("number of photons per bin", "Use likelihood.name: gaussian, or store the photons with it.")
     electronic = float(acquisition.settings.get("electronic_std", 0.0))
-    if not float(photons) > 0 or not electronic >= 0:
+    background = acquisition.tensors.get("background", float(acquisition.settings.get("background", 0.0)))
+    least = float(background.min()) if isinstance(background, Tensor) else background
+    if not float(photons) > 0 or not electronic >= 0 or not least >= 0:
         raise InputRefused(
             "E-CT-19",
-            f"The measurement states {photons} photons per bin and an electronic noise of {electronic} photons.",
-            why="Photons are positive, and a standard deviation is zero or positive.",
+            f"The measurement states {photons} photons per bin, an electronic noise of {electronic} photons and a "
+            f"background of {least}.",
+            why="Photons are positive; a background and a standard deviation are zero or positive.",
             fix="Correct the settings of the acquisition.",
         )
     if "counts" in acquisition.tensors:
-        return acquisition.tensors["counts"], electronic**2
-    return float(photons) * torch.exp(-acquisition.data), electronic**2
+        return acquisition.tensors["counts"], background, electronic**2
+    return float(photons) * torch.exp(-acquisition.data) + background, background, electronic**2
 
 
 def _missing(what: str, fix: str) -> UsageError:

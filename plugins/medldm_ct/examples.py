@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
 from medldm.data import Grid, Volume
 from medldm.testing import PhysicsExample
+from medldm_ct.cone.fdk import FeldkampOperator
+from medldm_ct.cone.geometry import Detector, VoxelBox
+from medldm_ct.cone.orbit import circular, helical
+from medldm_ct.cone.physics import ConeBeamCt, HelicalCt
+from medldm_ct.cone.projector import ConeTransform
 from medldm_ct.geometry import FanBeam, ImagePlane, ParallelBeam
 from medldm_ct.physics import FanBeamCt, ParallelBeamCt
 from medldm_ct.projector import XRayTransform
@@ -58,4 +64,37 @@ def fan() -> PhysicsExample:
             flat.filtered_adjoint("shepp-logan"),
             XRayTransform(curved, plane, 3, dtype=torch.float64),
         ),
+    )
+
+
+def cone() -> PhysicsExample:
+    """A flat detector over a full turn; also a curved one, displaced, tilted, float64, and their FDK."""
+    box = VoxelBox((5, 11, 9), (1.3, 1.0, 1.2), (0.5, -0.3, 0.2))
+    turn = tuple(2 * math.pi * i / 10 for i in range(10))
+    beam = circular(Detector(7, 12, 2.4, 2.0), turn, 25.0, 45.0, row_offset=0.7).beam()
+    tilt = torch.linalg.matrix_exp(torch.tensor([[0, -0.2, 0.1], [0.2, 0, -0.3], [-0.1, 0.3, 0]], dtype=torch.float64))
+    tilted = replace(beam, **{name: getattr(beam, name) @ tilt.T for name in ("source", "centre", "u", "v")})
+    displaced = circular(Detector(6, 9, 2.4, 2.0, curved=True), turn, 25.0, 45.0, column_offset=4.0)
+    weights = Redundancy.named("displaced", 2 * math.pi)
+    return PhysicsExample(
+        ConeBeamCt(views=60, source_to_centre_mm=200.0, source_to_detector_mm=350.0),
+        body((9, 24, 20), (3.0, 2.0, 2.5)),
+        (
+            ConeTransform(beam.with_views(range(0, 10, 3)), box),
+            ConeTransform(displaced.beam(), box, dtype=torch.float64),
+            ConeTransform(tilted.with_views([0, 3]), box),
+            FeldkampOperator(displaced, box, weights, "shepp-logan", truncated=True),
+        ),
+    )
+
+
+def helix() -> PhysicsExample:
+    """A curved detector of eight rows; also its start image as an operator."""
+    turns = tuple(2 * math.pi * i / 12 for i in range(36))
+    orbit = helical(Detector(8, 14, 2.4, 2.0, curved=True), turns, 25.0, 45.0, feed=4.0, start=-6.0)
+    box = VoxelBox((6, 9, 10), (1.2, 1.0, 1.0))
+    return PhysicsExample(
+        HelicalCt(rows=8, views_per_turn=40, pitch=0.6, source_to_centre_mm=200.0, source_to_detector_mm=350.0),
+        body((11, 20, 24), (3.0, 2.5, 2.0)),
+        (ConeTransform(orbit.beam(), box), FeldkampOperator(orbit, box, None)),
     )

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from medldm.errors import UsageError
-from medldm.operators import LinearOperator
+from medldm.operators import LinearOperator, SparseRows
 from medldm_ct.columns import SliceStack
+from medldm_ct.extrapolation import Continuation
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane
-from medldm_ct.matrix import SparseRows, SystemMatrix, reweighted, system_matrix
+from medldm_ct.matrix import SystemMatrix, reweighted, system_matrix
 from medldm_ct.projector import XRayTransform, chosen_symmetry
 from medldm_ct.ramp import padded_length, ramp_response
 from medldm_ct.redundancy import Redundancy
@@ -32,6 +33,7 @@ class FilteredBackProjection(LinearOperator):
         projector: the transform to invert; its redundancy weights are used.
         window: ``ram-lak``, ``shepp-logan``, ``cosine``, ``hamming`` or ``hann``.
         redundancy: weights to use in place of the projector's.
+        truncated: continue the rows smoothly beyond a detector that cut the object off; None as the projector says.
 
     Raises:
         UsageError: ``E-CT-11`` for an unknown window, ``E-CT-12`` when no redundancy weights are named, and the
@@ -42,7 +44,14 @@ class FilteredBackProjection(LinearOperator):
     response: Tensor
     after: Tensor
 
-    def __init__(self, projector: XRayTransform, window: str = "hann", redundancy: Redundancy | None = None) -> None:
+    def __init__(
+        self,
+        projector: XRayTransform,
+        window: str = "hann",
+        redundancy: Redundancy | None = None,
+        *,
+        truncated: bool | None = None,
+    ) -> None:
         super().__init__()
         redundancy = redundancy or projector.redundancy
         if redundancy is None:
@@ -56,10 +65,13 @@ class FilteredBackProjection(LinearOperator):
         self.domain, self.codomain = projector.codomain, projector.domain
         wide, self.padding = widened(geometry) if redundancy.kind == "displaced" else (geometry, (0, 0))
         self.bins = wide.bins
+        self.rows = Continuation.of(wide.bins, truncated=projector.truncated if truncated is None else truncated)
+        ends = replace(wide, bins=wide.bins + 2 * self.rows.added)
+        self.length = padded_length(ends.bins)
         before = redundancy.weights(geometry) * _cosines(geometry)
         after = redundancy.spacing(geometry)[:, None] * _strip_widths(wide, plane)
         dtype, device = projector.domain.dtype, projector.stack.product.value.device
-        for name, tensor in (("before", before), ("after", after), ("response", ramp_response(wide, window))):
+        for name, tensor in (("before", before), ("after", after), ("response", ramp_response(ends, window))):
             self.register_buffer(name, tensor.to(device, dtype), persistent=False)
         if wide is not geometry:
             symmetry = chosen_symmetry(wide, plane, self.domain.shape[0], dtype, "auto")
@@ -75,7 +87,7 @@ class FilteredBackProjection(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         batch = self.domain.batch_shape(x)
         weighted = nn.functional.pad(x * self.before, self.padding)
-        filtered = self._filter(weighted) * self.after
+        filtered = self.rows.crop(self._filter(self.rows.extend(weighted))) * self.after
         image = self.stack.backproject(filtered.reshape(-1, self.domain.shape[1] * self.bins))
         return image.view(*batch, *self.codomain.shape)
 
@@ -84,13 +96,13 @@ class FilteredBackProjection(LinearOperator):
         sinogram = self.stack.project(y.reshape(-1, self.codomain.shape[1] * self.codomain.shape[2]))
         sinogram = sinogram.view(*batch, *self.domain.shape[:2], self.bins)
         first = self.padding[0]
-        return self._filter(sinogram * self.after)[..., first : first + self.domain.shape[2]] * self.before
+        weighted = self.rows.fold(self._filter(self.rows.pad(sinogram * self.after)))
+        rays: Tensor = weighted[..., first : first + self.domain.shape[2]] * self.before
+        return rays
 
     def _filter(self, y: Tensor) -> Tensor:
-        length = padded_length(self.bins)
-        spectrum = torch.fft.rfft(y, length) * self.response
-        filtered: Tensor = torch.fft.irfft(spectrum, length)[..., : self.bins]
-        return filtered
+        filtered: Tensor = torch.fft.irfft(torch.fft.rfft(y, self.length) * self.response, self.length)
+        return filtered[..., : y.shape[-1]]
 
 
 def widened(geometry: Geometry) -> tuple[Geometry, tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medldm_ct.columns import SparseProduct
+from medldm.operators import SparseProduct
 from medldm_ct.geometry import Geometry, ImagePlane
 from medldm_ct.matrix import build_forward, matrix_entries
 from medldm_ct.symmetry import find_symmetry

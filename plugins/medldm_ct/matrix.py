@@ -11,40 +11,9 @@ import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
+from medldm.operators import SparseRows
 from medldm_ct.footprint import RayTable, pixel_rows, ray_rows
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane
-
-
-@dataclass(frozen=True, eq=False)
-class SparseRows:
-    """A sparse matrix by rows (CSR); ``pointer`` and ``index`` are int32.
-
-    Attributes:
-        pointer: (row + 1,) where each row starts.
-        index: (entry,) column of each entry.
-        value: (entry,).
-        columns: number of columns.
-    """
-
-    pointer: Tensor
-    index: Tensor
-    value: Tensor
-    columns: int
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.pointer) - 1
-
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return sum(t.numel() * t.element_size() for t in (self.pointer, self.index, self.value))
-
-    def row_of_entries(self, part: slice) -> Tensor:
-        """Row number of each entry of a range of rows."""
-        counts = self.pointer.diff()[part].long()
-        return torch.repeat_interleave(torch.arange(self.rows)[part], counts)
 
 
 @dataclass(frozen=True, eq=False)

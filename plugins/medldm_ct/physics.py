@@ -13,10 +13,12 @@ from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
 from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
-from medldm.errors import InputRefused, UsageError
+from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
+from medldm_ct.attenuation import attenuation_of
 from medldm_ct.data_model import LineIntegralLikelihood
+from medldm_ct.extrapolation import rows_are_truncated
 from medldm_ct.finer import finer_projections, projection_bytes
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.photons import DetectorNoise
@@ -25,6 +27,11 @@ from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
 from medldm_ct.withheld_views import withheld_views
 
+_FOOTPRINTS = (
+    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
+    "Biology 49(11), 2463-2475, 2004."
+)
+_FBP = "A. C. Kak, M. Slaney. Principles of Computerized Tomographic Imaging. IEEE Press, 1988."
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -52,6 +59,7 @@ class ComputedTomography(ABC):
         likelihood: noise model of the reconstruction.
     """
 
+    references: ClassVar[tuple[str, ...]] = (_FOOTPRINTS, _FBP)
     name: ClassVar[str]
 
     views: Annotated[int, Field(ge=1, le=100_000)] = 180
@@ -100,16 +108,7 @@ class ComputedTomography(ABC):
                 the image reaches the source, ``E-PIX-01`` for voxels that are not finite.
             UsageError: the errors of :meth:`redundancy` and of :class:`Redundancy`.
         """
-        to_attenuation = attenuation_from_hu(self.mu_water_per_mm)
-        if volume.quantity == "arbitrary":
-            raise InputRefused(
-                "E-CT-21",
-                "The image is neither in HU nor in 1/mm.",
-                why="The attenuation of its voxels is not known.",
-                fix="Give a CT image, or state its modality when it is read.",
-            )
-        image = volume.require_finite().data.cpu()
-        attenuation = (to_attenuation(image) if volume.quantity == "HU" else image).clamp(min=0)
+        attenuation = attenuation_of(volume, self.mu_water_per_mm)
         plane, redundancy = image_plane(volume.grid), self.redundancy()
         geometry = self.scan(plane)
         geometry.check(plane)
@@ -130,7 +129,7 @@ class ComputedTomography(ABC):
             grid=volume.grid,
             quantity="1/mm",
             modality="CT",
-            output=to_attenuation.inverse,
+            output=attenuation_from_hu(self.mu_water_per_mm).inverse,
             tensors={"angles": angles} if counts is None else {"angles": angles, "counts": counts},
             settings=settings,
             noise_std=self.noise.line_integral_std,
@@ -143,13 +142,16 @@ class ComputedTomography(ABC):
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The X-ray transform of a measurement, in the geometry that it states.
 
+        A detector that truncates the object is warned of (``E-CT-25``).
+
         Raises:
             InputRefused: see :func:`medldm_ct.stored_scan.scan_of`; ``E-CT-20`` when the grid is not that of the scan.
         """
         geometry, plane = scan_of(acquisition), image_plane(grid)
         check_grid(acquisition, grid)
         weights = redundancy_of(acquisition)
-        return XRayTransform(geometry, plane, grid.shape[0], redundancy=weights, storage=self.storage)
+        cut = rows_are_truncated(acquisition.data, geometry)
+        return XRayTransform(geometry, plane, grid.shape[0], redundancy=weights, storage=self.storage, truncated=cut)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Filtered back-projection with the Hann window, ``(z, y, x)`` in 1/mm."""

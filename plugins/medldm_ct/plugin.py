@@ -25,3 +25,15 @@ def register_operators(register: Register) -> None:
         example="medldm_ct.examples:fan",
         summary="Fan beam CT with a flat or curved detector, short scan and displaced detector.",
     )
+    register(
+        "ct-cone",
+        "medldm_ct.cone.physics:ConeBeamCt",
+        example="medldm_ct.examples:cone",
+        summary="Cone-beam CT on a circle or any trajectory, flat or curved detector, with an exact adjoint and FDK.",
+    )
+    register(
+        "ct-helical",
+        "medldm_ct.cone.physics:HelicalCt",
+        example="medldm_ct.examples:helix",
+        summary="Helical CT with a curved or flat detector, an exact adjoint and a filtered start image.",
+    )

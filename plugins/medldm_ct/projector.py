@@ -37,6 +37,7 @@ class XRayTransform(LinearOperator):
         redundancy: how often the scan measures each line; what filtered back-projection needs to know, see
             :mod:`medldm_ct.redundancy`.
         storage: ``full`` matrix, ``symmetric``: only the views that are not turned or mirrored copies, or ``auto``.
+        truncated: whether the detector cut the object off, so that filtered back-projection continues the rows.
 
     Raises:
         UsageError: ``E-CT-06`` when ``symmetric`` is asked for and the views are not copies of one another.
@@ -51,8 +52,10 @@ class XRayTransform(LinearOperator):
         dtype: torch.dtype = torch.float32,
         redundancy: Redundancy | None = None,
         storage: Storage = "auto",
+        truncated: bool = False,
     ) -> None:
         super().__init__()
+        self.truncated = truncated
         self.geometry, self.plane, self.redundancy, self.storage = geometry, plane, redundancy, storage
         self.domain = Space(("z", "y", "x"), (slices, *plane.shape), dtype)
         self.codomain = Space(("z", "view", "bin"), (slices, geometry.views, geometry.bins), dtype)

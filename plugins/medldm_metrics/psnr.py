@@ -63,3 +63,10 @@ class Psnr:
             elif values["psnr"] == math.inf:
                 values[f"psnr_{name}"] = math.inf
         return values
+
+    def curves(self, estimate: Volume, truth: Volume) -> dict[str, list[float]]:
+        """``psnr`` of each slice with the volume's range; NaN where nothing counts or nothing differs."""
+        images = pair(estimate, truth)
+        error, count, _ = _per_slice(images)
+        told = zip(error[0].tolist(), count[0].tolist(), strict=True)
+        return {"psnr": [_decibel(images.data_range, e / n) if e > 0 and n > 0 else math.nan for e, n in told]}

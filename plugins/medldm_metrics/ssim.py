@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,10 @@ from torch import Tensor
 from medldm.data import Volume
 from medldm_metrics.window import Pair, pair
 
+_PAPER = (
+    "Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli. Image quality assessment: from error visibility to "
+    "structural similarity. IEEE Transactions on Image Processing 13(4), 600-612, 2004."
+)
 # Z. Wang et al., Image quality assessment: from error visibility to structural similarity, IEEE TIP 13(4), 2004.
 K1, K2 = 0.01, 0.03
 SIGMA, SIZE = 1.5, 11
@@ -84,6 +89,8 @@ class Ssim:
     field of view, everything outside being air in both images. Complex images are compared by magnitude. A plane in
     whose slices no window of 11 x 11 voxels fits is absent.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_PAPER,)
 
     def __call__(self, estimate: Volume, truth: Volume) -> dict[str, float]:
         """``ssim_axial``, ``ssim_coronal``, ``ssim_sagittal`` and their mean ``ssim``."""

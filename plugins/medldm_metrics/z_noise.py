@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from torch import Tensor
 from medldm.data import Volume
 from medldm_metrics.window import pair
 
+_PAPER = (
+    "P. D. Welch. The use of fast Fourier transform for the estimation of power spectra. IEEE Transactions on Audio "
+    "and Electroacoustics 15(2), 70-73, 1967."
+)
 # The upper half of the frequencies that samples can carry, in cycles per sample.
 LOW, HIGH = 0.25, 0.5
 _SHORTEST = 4
@@ -52,6 +57,8 @@ class ZNoise:
     the slices, the mean of both axes: slices reconstructed each for itself with noise of their own give more than an
     image whose error is equally fine in all directions, 1; slices smeared into each other give less.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_PAPER,)
 
     def __call__(self, estimate: Volume, truth: Volume) -> dict[str, float]:
         """``z_noise``, root mean square over the metrics' range, and ``z_noise_ratio``.

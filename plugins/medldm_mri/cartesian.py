@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -13,16 +13,16 @@ from medldm.data import Acquisition, AffineMap, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
+from medldm_mri import espirit, jsense, sense
 from medldm_mri.calibration import calibration_region
-from medldm_mri.coils import CoilArray
-from medldm_mri.espirit import Espirit
+from medldm_mri.coil_maps import MapsOption, maps_from_calibration
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
-from medldm_mri.object_phase import SmoothPhase
 from medldm_mri.sense import Sense
+from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.withheld_lines import withheld_lines
 
 NAME = "mri-cartesian"
@@ -38,18 +38,24 @@ class CartesianMri:
             image that is complex already keeps its own.
         mask: which samples are measured.
         noise: of the simulated measurement.
-        maps: coil maps of the reconstruction. ``espirit`` estimates them from the calibration lines, and ``jsense``
-            goes on from there with all lines; ``simulated`` takes those that made the measurement, which no scanner
-            can.
+        maps: coil maps of the reconstruction. ``walsh`` and, better, ``espirit`` estimate them from the calibration
+            lines, and ``jsense`` goes on from there with all lines; ``simulated`` takes those that made the
+            measurement, which no scanner can.
         likelihood: noise model of the reconstruction.
     """
 
     coils: Annotated[int, Field(ge=1, le=128)] = 8
-    phase: Literal["smooth", "none"] = "smooth"
+    phase: PhaseOption = "smooth"
     mask: SamplingMask = field(default_factory=SamplingMask)
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
-    maps: Literal["espirit", "jsense", "simulated"] = "jsense"
+    maps: MapsOption = "jsense"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite for this physics and its way to coil maps."""
+        maps = {"espirit": (espirit.PAPER,), "jsense": (espirit.PAPER, jsense.PAPER), "simulated": ()}
+        return (sense.PAPER, *maps[self.maps])
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).
@@ -60,28 +66,17 @@ class CartesianMri:
             InputRefused: E-MRI-03 for an image in HU or 1/mm, E-PIX-01 for voxels that are not finite.
             UsageError: E-MRI-01 when the calibration region exceeds what the acceleration leaves.
         """
-        if volume.quantity != "arbitrary":
-            raise InputRefused(
-                "E-MRI-03",
-                f"The image is in {volume.quantity}, so it is no magnetic resonance image.",
-                why="It has no k-space that a scanner could measure.",
-                fix="Choose a recipe of its modality.",
-            )
-        image = volume.require_finite().data.cpu()
+        scene = SimulatedObject(volume, self.coils, self.phase, noise)
         slices, ny, nx = volume.grid.shape
         mask = self.mask.draw((ny, nx), noise)
-        std = self.noise.level(image)
-        array = CoilArray(volume.grid, self.coils)
-        phase = SmoothPhase(volume.grid.shape, noise)
-        phase_applies = self.phase == "smooth" and not image.is_complex()
+        std = self.noise.level(scene.magnitude)
         data = noise.normal((slices, self.coils, ny, nx), torch.complex64, "measurement", std=std)
         for z in range(slices):
-            complex_image = image[z] * phase.at(z) if phase_applies else image[z].to(torch.complex64)
-            data[z] += Sense(array.at(z)[None], torch.ones(ny, nx)).forward(complex_image[None])[0]
+            data[z] += Sense(scene.maps(z)[None], torch.ones(ny, nx)).forward(scene.image(z)[None])[0]
             data[z] *= mask
         settings = {
             "coils": self.coils,
-            "phase": "smooth" if phase_applies else "own" if image.is_complex() else "none",
+            "phase": scene.phase,
             "mask": self.mask.kind,
             "acceleration": acceleration_of(mask),
             "calibration": self.mask.calibration,
@@ -94,7 +89,7 @@ class CartesianMri:
             quantity="arbitrary",
             modality="MR",
             output=AffineMap.identity("arbitrary"),
-            tensors={"mask": mask, "maps": array.all()} if self.maps == "simulated" else {"mask": mask},
+            tensors={"mask": mask, "maps": scene.array.all()} if self.maps == "simulated" else {"mask": mask},
             settings=settings,
             noise_std=std,
             simulated=True,
@@ -122,14 +117,14 @@ class CartesianMri:
                 fix="Reconstruct on the grid of the measurement: operator.grid: native.",
             )
         if self.maps == "simulated":
-            maps = checked_maps(acquisition)
+            maps = checked_maps(acquisition, grid)
         elif coils == 1:
             maps = torch.ones((1, 1, ny, nx), dtype=acquisition.data.dtype, device=acquisition.data.device)
         else:
             ky, kx = calibration_region(mask)
-            maps = Espirit().maps(acquisition.data[..., ky, kx], (ny, nx))
+            maps = maps_from_calibration(self.maps, acquisition.data[..., ky, kx], (ny, nx))
             if self.maps == "jsense":
-                maps = Jsense().refine(maps, acquisition.data, mask)
+                maps = Jsense().refine(maps, acquisition.data, lambda estimate: Sense(estimate, mask))
         return Sense(maps, mask, slices=slices)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:

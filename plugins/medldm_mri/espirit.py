@@ -20,9 +20,15 @@ from torch import Tensor
 from medldm_mri.interpolation import cubic_matrix, upsample
 from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
+PAPER = (
+    "M. Uecker, P. Lai, M. J. Murphy, P. Virtue, M. Elad, J. M. Pauly, S. S. Vasanawala, M. Lustig. ESPIRiT - an "
+    "eigenvalue approach to autocalibrating parallel MRI: where SENSE meets GRAPPA. Magnetic Resonance in Medicine "
+    "71(3), 990-1001, 2014."
+)
+
 _SQUARINGS = 6
 # Points of the coarse grid along each axis.
-_POINTS = 64
+COARSE_POINTS = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Espirit:
             shape: of the image (y, x).
         """
         reference = principal_combination(calibration)
-        points = [torch.linspace(0, n - 1, min(n, _POINTS), dtype=torch.float64) for n in shape]
+        points = [torch.linspace(0, n - 1, min(n, COARSE_POINTS), dtype=torch.float64) for n in shape]
         along_y, along_x = (
             cubic_matrix(len(p), n, dtype=calibration.real.dtype).to(calibration.device)
             for p, n in zip(points, shape, strict=True)

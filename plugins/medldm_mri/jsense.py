@@ -13,14 +13,20 @@ exactly.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from medldm.operators import conjugate_gradient
+from medldm.inference import HasPreconditioner
+from medldm.operators import LinearOperator, conjugate_gradient
 from medldm_mri.root_sum_of_squares import root_sum_of_squares
-from medldm_mri.sense import Sense
+
+PAPER = (
+    "L. Ying, J. Sheng. Joint image reconstruction and sensitivity estimation in SENSE (JSENSE). Magnetic Resonance "
+    "in Medicine 57(6), 1196-1202, 2007."
+)
 
 
 @dataclass(frozen=True)
@@ -47,48 +53,59 @@ class Jsense:
     iterations: int = 10
     damping: float = 0.01
 
-    def refine(self, maps: Tensor, kspace: Tensor, mask: Tensor) -> Tensor:
+    def refine(self, maps: Tensor, kspace: Tensor, encode: Callable[[Tensor], LinearOperator]) -> Tensor:
         """Maps (z, coil, y, x) that explain all lines better: sum of squares 1 where the given ones are not zero.
 
         Args:
             maps: to begin with, zero where no signal was seen; they keep that.
-            kspace: what was measured (z, coil, ky, kx), 0 where nothing was.
-            mask: sampling weights (ky, kx).
+            kspace: what was measured (z, coil, ...), 0 where nothing was.
+            encode: coil maps (z, coil, y, x) -> the operator (z, y, x) -> (z, coil, ...), 0 where nothing was measured.
         """
         basis = self._basis(maps)
-        probe = Sense(basis[None], mask.to(maps.device))
+        probe = encode(basis[None])
         refined = torch.empty_like(maps)
         for z in range(len(maps)):
-            refined[z] = self._slice(maps[z], kspace[z], mask, basis, probe)
+            refined[z] = self._slice(maps[z], kspace[z], encode, basis, probe)
         return refined
 
-    def _slice(self, maps: Tensor, kspace: Tensor, mask: Tensor, basis: Tensor, probe: Sense) -> Tensor:
+    def _slice(
+        self,
+        maps: Tensor,
+        kspace: Tensor,
+        encode: Callable[[Tensor], LinearOperator],
+        basis: Tensor,
+        probe: LinearOperator,
+    ) -> Tensor:
         seen = maps.abs().sum(0) > 0
         for _ in range(self.rounds):
-            operator = Sense(maps[None], mask)
+            operator = encode(maps[None])
+            gram = operator.gram
             image = conjugate_gradient(
-                lambda u, a=operator: a.apply_gram(u) + self.damping * u,  # type: ignore[misc]
+                lambda u, gram=gram: gram.forward(u) + self.damping * u,  # type: ignore[misc]
                 operator.adjoint(kspace[None]),
                 dims=3,
                 iterations=self.iterations,
+                preconditioner=operator.preconditioner(self.damping).forward
+                if isinstance(operator, HasPreconditioner)
+                else None,
             )
             if not bool((image != 0).any()):
                 break
-            coefficients = self._fit(probe.forward(image)[0], kspace, mask != 0, float(image.abs().square().sum()))
+            coefficients = self._fit(probe.forward(image)[0], kspace, float(image.abs().square().sum()))
             smooth = torch.einsum("kc,kyx->cyx", coefficients, basis)
             maps = smooth * (seen / root_sum_of_squares(smooth).clamp(min=1e-12))
         return maps
 
-    def _fit(self, probes: Tensor, kspace: Tensor, sampled: Tensor, energy: float) -> Tensor:
+    def _fit(self, probes: Tensor, kspace: Tensor, energy: float) -> Tensor:
         """Coefficients (basis, coil) of the smooth maps that explain k-space best.
 
         Args:
-            probes: what each basis function times the image would have measured (basis, ky, kx).
-            kspace: what was measured (coil, ky, kx).
-            sampled: where (ky, kx).
+            probes: what each basis function times the image would have measured (basis, ...).
+            kspace: what was measured (coil, ...).
             energy: of the image.
         """
-        rows, measured = probes[:, sampled], kspace[:, sampled]
+        # Samples that were not measured are zero in both, and count nothing.
+        rows, measured = probes.flatten(1), kspace.flatten(1)
         frequency = torch.arange(self.order, dtype=torch.float64, device=rows.device) ** 2
         rise = (1 + frequency[:, None] + frequency).flatten() ** self.smoothness
         normal = (rows.conj() @ rows.mT).to(torch.complex128) + torch.diag(self.penalty * energy * rise)

@@ -10,12 +10,14 @@ low-pass of it shows the rest without the object's edges in the way.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from medldm.data import Acquisition
 from medldm.errors import InputRefused
+from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, conjugate_gradient
 from medldm_mri.calibration import calibration_region
 from medldm_mri.kspace import checked_mask
@@ -47,17 +49,46 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
             fix="Measure more calibration lines, or use a prior of complex images: prior.complex: channels.",
         ) from error
     data = acquisition.data
-    centre = torch.zeros_like(data)
-    window = _hann(ky.stop - ky.start, data)[:, None] * _hann(kx.stop - kx.start, data)
-    centre[..., ky, kx] = data[..., ky, kx] * window
-    coarse = _unit(operator.H(centre))
+    return image_phase(operator.H(windowed_centre(data[..., ky, kx], data.shape[-2:])), data, operator)
+
+
+def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
+    """k-space (z, coil, ky, kx) of the calibration lines alone; a Hann window keeps their ends from ringing.
+
+    Args:
+        calibration: (z, coil, ky, kx), frequency zero at index ``n // 2``.
+        shape: of the whole plane (ky, kx).
+    """
+    sizes = calibration.shape[-2:]
+    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, sizes, strict=True))
+    window = _hann(sizes[0], calibration)[:, None] * _hann(sizes[1], calibration)
+    centre = calibration.new_zeros((*calibration.shape[:2], *shape))
+    centre[..., rows, columns] = calibration * window
+    return centre
+
+
+def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Tensor:
+    """Unit complex numbers (z, y, x): the phase of a coarse image, and what a least-squares image shows beyond it.
+
+    Args:
+        coarse: image (z, y, x) of the centre of k-space.
+        kspace: all that was measured.
+        operator: image to k-space.
+    """
+    coarse = unit_phase(coarse)
+    preconditioner = operator.preconditioner(_WEIGHT) if isinstance(operator, HasPreconditioner) else None
     image = conjugate_gradient(
-        lambda u: operator.gram(u) + _WEIGHT * u, operator.H(data), dims=3, iterations=_ITERATIONS
+        lambda u: operator.gram(u) + _WEIGHT * u,
+        operator.H(kspace),
+        dims=3,
+        iterations=_ITERATIONS,
+        preconditioner=preconditioner,
     )
-    return _unit(coarse * _smooth(coarse.conj() * image))
+    return unit_phase(coarse * _smooth(coarse.conj() * image))
 
 
-def _unit(image: Tensor) -> Tensor:
+def unit_phase(image: Tensor) -> Tensor:
+    """The phase alone, as unit complex numbers; 0 where the image is."""
     magnitude = image.abs()
     return torch.where(magnitude > 0, image / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 0)
 

@@ -21,6 +21,11 @@ from torch import Tensor
 
 from medldm.operators import LinearOperator, Space
 
+PAPER = (
+    "K. P. Pruessmann, M. Weiger, M. B. Scheidegger, P. Boesiger. SENSE: sensitivity encoding for fast MRI. Magnetic "
+    "Resonance in Medicine 42(5), 952-962, 1999."
+)
+
 # Coil images held at once on an accelerator; on a CPU one slice at a time stays in the cache and is the fastest.
 _ACCELERATOR_BYTES = 2**30
 
@@ -108,7 +113,7 @@ class Sense(LinearOperator):
             weighted, coil_images = scratch[:, : len(images[at])]
             torch.mul(measurements[at], weights, out=weighted)
             torch.fft.ifft2(weighted, norm="forward", out=coil_images)
-            _combine(coil_images, maps, out=images[at])
+            combine(coil_images, maps, out=images[at])
         return x
 
     @property
@@ -131,7 +136,7 @@ class Sense(LinearOperator):
             torch.mul(maps, images[at][:, None], out=a)
             transform(a, norm="backward", out=b)
             inverse(b.mul_(self.density), norm="forward", out=a)
-            _combine(a, maps, out=results[at])
+            combine(a, maps, out=results[at])
         return result
 
     def _scratch(self, like: Tensor, count: int) -> Tensor:
@@ -177,6 +182,9 @@ class SenseGram(LinearOperator):
         return self
 
 
-def _combine(coil_images: Tensor, maps: Tensor, *, out: Tensor) -> None:
-    """``sum_c conj(S_c) u_c`` as ``conj(sum_c S_c conj(u_c))``, which spares a conjugate copy of the maps."""
+def combine(coil_images: Tensor, maps: Tensor, *, out: Tensor) -> None:
+    """``sum_c conj(S_c) u_c`` (slice, y, x) of coil images (slice, coil, y, x), which are overwritten.
+
+    As ``conj(sum_c S_c conj(u_c))``, which spares a conjugate copy of the maps.
+    """
     torch.sum(coil_images.conj_physical_().mul_(maps), dim=1, out=out).conj_physical_()

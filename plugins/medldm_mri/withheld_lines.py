@@ -24,11 +24,24 @@ def withheld_lines(mask: Tensor, noise: Noise) -> Tensor:
     spared = sampled.clone()
     ky, kx = calibration_region(mask)
     spared[ky, kx] = False
+    return drawn_tenth(sampled, noise, spared)
+
+
+def drawn_tenth(sampled: Tensor, noise: Noise, free: Tensor | None = None) -> Tensor:
+    """A tenth of the sampled lines, or of the samples where the mask has no lines, (ky, kx): 1 where drawn.
+
+    Args:
+        sampled: (ky, kx), bool.
+        noise: which of them is drawn.
+        free: which may be drawn; all sampled ones when None.
+    """
+    sampled = sampled.cpu()
+    free = sampled if free is None else free
     if bool((sampled == sampled[:, :1]).all()):
-        return _drawn(spared.all(1), noise)[:, None].expand(sampled.shape)
+        return _drawn(free.all(1), noise)[:, None].expand(sampled.shape)
     if bool((sampled == sampled[:1]).all()):
-        return _drawn(spared.all(0), noise)[None].expand(sampled.shape)
-    return _drawn(spared.flatten(), noise).reshape(sampled.shape)
+        return _drawn(free.all(0), noise)[None].expand(sampled.shape)
+    return _drawn(free.flatten(), noise).reshape(sampled.shape)
 
 
 def _drawn(candidates: Tensor, noise: Noise) -> Tensor:

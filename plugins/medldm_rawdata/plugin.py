@@ -20,6 +20,12 @@ def register_readers(register: Register) -> None:
         summary="Measurements in medldm's own format, NAME.acq.safetensors",
     )
     register(
+        "ct-pd",
+        "medldm_rawdata.projections.ct_pd:CtPdReader",
+        example="medldm_rawdata.projections.examples:ct_pd",
+        summary="Clinical projections in DICOM-CT-PD: a fan in one plane, or whole detectors along their trajectory",
+    )
+    register(
         "data-exchange",
         "medldm_rawdata.projections.data_exchange:DataExchangeReader",
         example="medldm_rawdata.projections.examples:data_exchange",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
 from medldm_solvers.linear_data import quadratic, relative_weights
+from medldm_solvers.references import CG_SENSE
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class CGSense:
         lam: weight of the Tikhonov term; zero is plain SENSE, regularised by the number of iterations.
         iterations: of conjugate gradients.
     """
+
+    references: ClassVar[tuple[str, ...]] = (CG_SENSE,)
 
     lam: Annotated[float, Field(ge=0)] = 0.01
     iterations: Annotated[int, Field(ge=1)] = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
 from medldm_solvers.linear_data import quadratic, relative_weights
+from medldm_solvers.references import BJORCK
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class CGLS:
         iterations: fewer give a smoother image; noise grows with their number.
         begin: from zero, so that what the data do not say stays zero, or from the start image.
     """
+
+    references: ClassVar[tuple[str, ...]] = (BJORCK,)
 
     iterations: Annotated[int, Field(ge=1)] = 12
     begin: Literal["zero", "start"] = "zero"

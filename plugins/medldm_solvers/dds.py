@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
+from medldm_solvers import references as papers
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
@@ -37,6 +38,7 @@ class DDS:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
+    references: ClassVar[tuple[str, ...]] = (papers.DDS,)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 
@@ -64,7 +66,7 @@ class DDS:
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
         norm = weighted_norm(likelihood.operator, likelihood.weights, noise, start.device)
         weight = 0.0 if self.gamma is None else norm**2 / self.gamma
-        extrapolate = integrator(self.integrator)
+        extrapolate = integrator(self.integrator, self.eta**2)
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:

@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
+from medldm_solvers.references import DIFFPIR
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DiffPIR:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
+    references: ClassVar[tuple[str, ...]] = (DIFFPIR,)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 
@@ -60,7 +62,7 @@ class DiffPIR:
         """Yield a step per noise level; the state is the noisy image ``x``, the estimate the corrected image ``u``."""
         prior = image_prior(prior, "diffpir")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
-        extrapolate = integrator(self.integrator)
+        extrapolate = integrator(self.integrator, self.zeta)
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:

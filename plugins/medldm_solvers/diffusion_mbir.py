@@ -16,6 +16,7 @@ from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import weighted_norm
+from medldm_solvers.references import DIFFUSION_MBIR, SCORE_SDE
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class DiffusionMBIR:
         rho: of the levels; larger spends more steps at little noise.
     """
 
+    references: ClassVar[tuple[str, ...]] = (DIFFUSION_MBIR, SCORE_SDE)
     images_held: ClassVar[int] = 14
     measurements_held: ClassVar[int] = 3
 

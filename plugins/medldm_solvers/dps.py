@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.inference import BoundPrior, DiffusionPrior, Likelihood, Noise, Step, advance
+from medldm_solvers import references as papers
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import weighted_norm
@@ -38,6 +39,7 @@ class DPS:
         rho: of the levels; larger spends more steps at little noise.
     """
 
+    references: ClassVar[tuple[str, ...]] = (papers.DPS,)
     proximal: ClassVar[bool] = False
     images_held: ClassVar[int] = 60
     measurements_held: ClassVar[int] = 4

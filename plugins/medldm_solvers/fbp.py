@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from medldm.errors import ComponentMissing
 from medldm.inference import DiffusionPrior, HasFilteredAdjoint, Likelihood, Noise, Step
 from medldm_solvers.linear_data import quadratic
+from medldm_solvers.references import KAK_SLANEY
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class FilteredBackProjection:
     Attributes:
         filter: window of the ramp filter, as the operator names them (``"hann"``, ``"ram-lak"``, ...).
     """
+
+    references: ClassVar[tuple[str, ...]] = (KAK_SLANEY,)
 
     filter: str = "hann"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
 from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.operator_size import weighted_norm
+from medldm_solvers.references import FISTA, SPARSE_MRI
 from medldm_solvers.wavelet import WaveletTransform
 
 
@@ -34,6 +35,8 @@ class L1Wavelet:
         trust: the noise that is stated, or where it is larger the misfit of the start image, which must then be the
             best fit without a prior; multiplies ``lam`` by its chi.
     """
+
+    references: ClassVar[tuple[str, ...]] = (FISTA, SPARSE_MRI)
 
     lam: Annotated[float, Field(ge=0)] = 20.0
     iterations: Annotated[int, Field(ge=1)] = 100

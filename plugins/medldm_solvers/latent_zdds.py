@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step, advance
 from medldm_solvers.latent_state import latent_prior
 from medldm_solvers.noise_range import descent
+from medldm_solvers.references import DDS, DIFFPIR
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LatentZDDS:
         cg_iterations: of conjugate gradients in a data step, at most.
     """
 
+    references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR)
     images_held: ClassVar[int] = 12
     measurements_held: ClassVar[int] = 3
 

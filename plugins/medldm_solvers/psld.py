@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.inference import BoundPrior, DiffusionPrior, Likelihood, Noise, Step, advance
+from medldm_solvers import references as papers
 from medldm_solvers.latent_state import latent_prior
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import MARGIN, weighted_norm
@@ -42,6 +43,7 @@ class PSLD:
         rho: of the levels; larger spends more steps at little noise.
     """
 
+    references: ClassVar[tuple[str, ...]] = (papers.PSLD,)
     proximal: ClassVar[bool] = False
     images_held: ClassVar[int] = 900
     measurements_held: ClassVar[int] = 6

@@ -14,6 +14,7 @@ from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import weighted_norm
+from medldm_solvers.references import RED_DIFF
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class REDDiff:
         rho: of the levels; larger spends more steps at little noise.
     """
 
+    references: ClassVar[tuple[str, ...]] = (RED_DIFF,)
     proximal: ClassVar[bool] = False
     images_held: ClassVar[int] = 10
     measurements_held: ClassVar[int] = 3

@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.inference import BoundPrior, DiffusionPrior, Likelihood, Noise, Step, advance
 from medldm_solvers.latent_state import latent_prior
 from medldm_solvers.noise_range import descent
+from medldm_solvers.references import RESAMPLE
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ReSample:
         rho: of the levels; larger spends more steps at little noise.
     """
 
+    references: ClassVar[tuple[str, ...]] = (RESAMPLE,)
     images_held: ClassVar[int] = 600
     measurements_held: ClassVar[int] = 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.errors import ComponentMissing, UsageError
 from medldm.inference import DiffusionPrior, HasSubsets, Likelihood, Noise, Step
 from medldm.operators import LinearOperator
+from medldm_solvers import references as papers
 from medldm_solvers.linear_data import quadratic, relative_weights
 
 
@@ -27,6 +28,8 @@ class SART:
         nonnegative: set negative values to zero after every correction.
         begin: from zero, as in the paper, or from the start image.
     """
+
+    references: ClassVar[tuple[str, ...]] = (papers.SART,)
 
     sweeps: Annotated[int, Field(ge=1)] = 20
     subsets: Annotated[int, Field(ge=1)] | None = None
@@ -59,11 +62,13 @@ class SART:
                 why="The operator does not split its measurement into subsets of views.",
                 fix="Choose another solver, e.g. cgls or tv.",
             )
-        views = operator.codomain.shape[1]
+        axes = operator.codomain.axes
+        split = axes.index("view") if "view" in axes else 1
+        views = operator.codomain.shape[split]
         weights = relative_weights(data)
         measured = torch.ones_like(y) if weights is None else (weights > 0).to(y).expand_as(y)
         parts = [
-            _Part.of(part, y.index_select(1, index), measured.index_select(1, index))
+            _Part.of(part, y.index_select(split, index), measured.index_select(split, index))
             for part, index in operator.subsets(min(self.subsets or views, views))
         ]
 

@@ -26,6 +26,7 @@ from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
 from medldm_solvers.operator_size import weighted_norm
+from medldm_solvers.references import DPM_SOLVER, PNP_DM, SPLIT_GIBBS
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class SplitGibbs:
         cg_iterations: of conjugate gradients for each draw of ``z``, at most.
     """
 
+    references: ClassVar[tuple[str, ...]] = (PNP_DM, SPLIT_GIBBS, DPM_SOLVER)
     exact: ClassVar[bool] = True
     images_held: ClassVar[int] = 10
     measurements_held: ClassVar[int] = 4

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medldm.errors import ComponentMissing
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Step, is_regressor
+from medldm_solvers.references import SUPERVISED
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Supervised:
         cg_iterations: of conjugate gradients in the data step, at most.
     """
 
+    references: ClassVar[tuple[str, ...]] = (SUPERVISED,)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 

@@ -15,6 +15,7 @@ from medldm.inference import DiffusionPrior, HasMeasurementProx, Likelihood, Noi
 from medldm_solvers.gradient_field import GradientField, difference_steps
 from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.operator_size import absolute_sums, mean_gain
+from medldm_solvers.references import CHAMBOLLE_POCK, TOTAL_VARIATION
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TotalVariation:
         balance: of the steps of the data term over those of the gradient, for a white-noise image.
     """
 
+    references: ClassVar[tuple[str, ...]] = (TOTAL_VARIATION, CHAMBOLLE_POCK)
     images_held: ClassVar[int] = 14
     measurements_held: ClassVar[int] = 6
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
+from medldm_solvers.references import CCDF, DDS, DIFFPIR
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ZDDS:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
+    references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR, CCDF)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 
@@ -66,7 +68,7 @@ class ZDDS:
         """Yield a step per noise level; the state is the noisy image ``x``, the estimate the corrected image ``u``."""
         prior = image_prior(prior, "zdds")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
-        extrapolate = integrator(self.integrator)
+        extrapolate = integrator(self.integrator, self.zeta)
         if state:
             x, memory, first = state["x"], state["memory"], int(state["index"]) + 1
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from medldm.data import Acquisition, AffineMap
+from medldm.data.intensity import attenuation_from_hu
 from medldm.testing import ReaderExample
+from medldm_rawdata.projections import ct_pd_files
+from medldm_rawdata.projections.ct_pd import CtPdReader
 from medldm_rawdata.projections.data_exchange import DataExchangeReader
 from medldm_rawdata.projections.htc import HtcReader
 from medldm_rawdata.projections.measured import Detector
@@ -103,6 +107,24 @@ def data_exchange() -> ReaderExample:
         return write_data_exchange(folder / "scan.h5", integrals, degrees)
 
     return ReaderExample(DataExchangeReader(), make, expected)
+
+
+def ct_pd() -> ReaderExample:
+    """A circle of one detector row of a clinical scanner."""
+    views, columns = 36, 24
+    phi = 0.3 + np.arange(views) * 2 * np.pi / views
+    exact = ct_pd_files.disc_integrals(phi, ct_pd_files.place(columns, 13.25, 2.0) / 400, 200.0)
+    stored = np.round(exact / ct_pd_files.SLOPE).astype(np.uint16)
+    values = np.ascontiguousarray((stored * np.float32(ct_pd_files.SLOPE))[None, :, ::-1], dtype=np.float32)
+    degrees = np.rad2deg(np.unwrap(np.mod(phi, 2 * np.pi).astype(np.float32).astype(np.float64)))
+    detector = Detector("fan-curved", columns, 2.0, 1.5, (200.0, 400.0))
+    expected = _expected(
+        values, degrees, detector, weights="full-turn", arc_deg=360.0,
+        photons=ct_pd_files.PHOTONS, mu_water_per_mm=ct_pd_files.MU_WATER,
+        counts=np.asarray(np.float32(ct_pd_files.PHOTONS) * np.exp(-values), np.float32),
+    )  # fmt: skip
+    expected = replace(expected, output=attenuation_from_hu(ct_pd_files.MU_WATER).inverse, grid=detector.grid(1, 1.5))
+    return ReaderExample(CtPdReader(), lambda folder: ct_pd_files.write_fan(folder / "scan", views, columns), expected)
 
 
 def matlab_struct(members: dict[str, object]) -> bytes:

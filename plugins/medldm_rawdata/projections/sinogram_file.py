@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.array_file import read_array
+from medldm_rawdata.projections.fan_centre import find_fan_centre
 from medldm_rawdata.projections.measured import (
     DEFAULT_PHOTONS,
     Projections,
@@ -132,12 +133,22 @@ def _integrals(
 
 
 def _found_offset(values: Array, views: Views, header: SinogramHeader, path: Path) -> tuple[float, dict[str, object]]:
-    centre = find_centre(values, views.degrees)
+    far = header.source_to_detector_mm
+    if far is None:
+        centre = find_centre(values, views.degrees)
+    else:
+        centre = find_fan_centre(
+            values,
+            views.degrees,
+            pitch=header.pitch_mm,
+            source_to_detector=far,
+            curved=header.geometry == "fan-curved",
+        )
     if centre is None:
         raise InputRefused(
             "E-PRJ-14",
             f"The centre of rotation of {path.name} cannot be found.",
-            why="There are no views half a turn apart that can be told from others.",
+            why="The views do not measure lines twice, or the two measurements do not tell one centre from others.",
             fix="State offset_mm, the position of the detector's middle seen from the axis of rotation.",
         )
     bin_ = round(centre.bin, 3)

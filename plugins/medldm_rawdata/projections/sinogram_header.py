@@ -60,8 +60,6 @@ class SinogramHeader(Strict):
             raise ValueError("parallel rays have no source; leave out source_to_centre_mm and source_to_detector_mm")
         if self.geometry != "parallel" and None in distances:
             raise ValueError("a fan needs source_to_centre_mm and source_to_detector_mm")
-        if self.geometry != "parallel" and self.offset_mm == "find":
-            raise ValueError("the centre of rotation is found for parallel rays only; state offset_mm")
         if sorted(self.axes) not in (sorted(AXES), sorted(AXES[1:])):
             raise ValueError("axes are z, view and bin in any order, or view and bin")
         if self.content == "counts" and self.photons is None:

@@ -78,7 +78,7 @@ def check_same_denoiser(denoiser: Denoiser, network: UNet2DModel, scheduler: Any
         x = torch.randn(2, channels, 8, 12)
         noisy = (x + sigma * torch.randn(x.shape)).float()
         scaled = (noisy * bar.sqrt()).float()
-        with torch.no_grad():
+        with torch.no_grad(), denoiser.in_full_precision():
             predicted = network(scaled, level, class_labels=labels).sample
             expected = scheduler.step(predicted, level, scaled).pred_original_sample
             found = denoiser(noisy, sigma.float().repeat(2), condition)
@@ -193,15 +193,13 @@ def test_the_prior_of_a_scan_with_odd_sizes(tmp_path: Path) -> None:
     sigma = ((1 - bar) / bar).sqrt()
     found = prior.denoise(x, sigma.float().repeat(2))
     assert found.shape == x.shape
-    even = prior_of_even_size(tmp_path / "prior").denoise(x[..., :6, :8], sigma.float().repeat(2))
+    model = FAMILY.load(tmp_path / "prior")
+    with model.denoiser.in_full_precision():
+        even = model.on(Grid.isotropic((3, 6, 8), (3.0, 1.0, 1.0))).denoise(x[..., :6, :8], sigma.float().repeat(2))
     scaled = (x[..., :6, :8] * bar.sqrt()).float().reshape(6, 1, 6, 8)
     with torch.no_grad():
         expected = pipeline.scheduler.step(pipeline.unet(scaled, level).sample, level, scaled).pred_original_sample
     torch.testing.assert_close(even, expected.reshape(even.shape), rtol=1e-5, atol=1e-5)
-
-
-def prior_of_even_size(folder: Path) -> Any:
-    return FAMILY.load(folder).on(Grid.isotropic((3, 6, 8), (3.0, 1.0, 1.0)))
 
 
 def test_classes(tmp_path: Path) -> None:

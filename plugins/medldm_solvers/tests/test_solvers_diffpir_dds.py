@@ -155,3 +155,17 @@ def test_one_step_of_dds_solves_its_complex_system_with_weights():
     rhs = v + g * torch.einsum("ij,...i->...j", M.conj(), weights * y)
     expected = torch.linalg.solve((torch.eye(3) + g * normal), rhs[..., None])[..., 0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", [partial(DiffPIR, zeta=1.0), partial(DDS, eta=1.0), partial(ZDDS, zeta=1.0)])
+@pytest.mark.parametrize("integrator", ["dpm++2m", "gradient-estimation"])
+def test_where_all_noise_is_new_no_direction_is_extrapolated(solver, integrator):
+    """It would grow from step to step."""
+    shape = (2, 2, 3)
+    likelihood, _, _ = measured(shape, 0.2)
+    prior, start = GaussianPrior(space(*shape), torch.tensor(MEAN), STD), torch.zeros(2, *shape).to(torch.complex128)
+    plain, other = (
+        run(solver(steps=30, integrator=name).solve(likelihood, prior, start, NOISE)).estimate
+        for name in ("ddim", integrator)
+    )
+    torch.testing.assert_close(other, plain)

@@ -43,7 +43,8 @@ def noisy(channels: int) -> torch.Tensor:
 def denoised(card: PriorCard, networks: Networks, x: torch.Tensor, sigma: float, facts: dict[str, Any]) -> torch.Tensor:
     denoiser = Denoiser(networks.denoiser, parametrization_of(card.prediction, card.sigma))
     told = Conditioning(card.facts.classes, card.facts.numbers).vector({**card.facts.fixed, **facts})
-    return denoiser(in_our_axes(x), torch.tensor([sigma]), told[None])
+    with denoiser.in_full_precision():
+        return denoiser(in_our_axes(x), torch.tensor([sigma]), told[None])
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, sigma: float) -> None:
@@ -152,7 +153,8 @@ def test_a_scan_however_stored_reaches_maisi_as_monai_loads_it(maisi_flow_bundle
     affine = np.eye(4)
     affine[:3, :3] = steps[:, stored]
     image = loaded.permute(0, *(1 + axis for axis in stored))
-    prior = PriorModel(card, networks).on(Grid(tuple(image.shape[1:]), affine))
+    model = PriorModel(card, networks)
+    prior = model.on(Grid(tuple(image.shape[1:]), affine))
 
     mean, _ = maisi_flow_bundle.autoencoder.encode(loaded[None])
     state = prior.encode(image)
@@ -165,7 +167,8 @@ def test_a_scan_however_stored_reaches_maisi_as_monai_loads_it(maisi_flow_bundle
     velocity = maisi_flow_bundle.unet(
         x_t, torch.tensor([500.0]), class_labels=torch.tensor([1]), spacing_tensor=spacing
     )
-    denoised_ = prior.denoise(in_our_axes(x_t) / 0.5, torch.tensor([1.0]))
+    with model.denoiser.in_full_precision():
+        denoised_ = prior.denoise(in_our_axes(x_t) / 0.5, torch.tensor([1.0]))
     close(denoised_, x_t + 0.5 * velocity, 1.0)
 
 

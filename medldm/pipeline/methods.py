@@ -1,0 +1,87 @@
+"""Which methods took part in a run, and what to cite for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medldm.host import Host
+from medldm.host.registry import Kind
+from medldm.inference.capabilities import HasReferences
+from medldm.pipeline.maps import PRIOR_SHARE, Map
+from medldm.pipeline.posing import Posed
+from medldm.pipeline.recipe import Recipe
+
+# What medldm itself does beside a reconstruction with a prior.
+_SHARE = (
+    "J. Schwab, S. Antholzer, M. Haltmeier. Deep null space learning for inverse problems: convergence analysis and "
+    "rates. Inverse Problems 35, 025008, 2019."
+)
+_TRIAL = (
+    "M. Stone. Cross-validatory choice and assessment of statistical predictions. Journal of the Royal Statistical "
+    "Society B 36(2), 111-147, 1974."
+)
+_LATENT = (
+    "R. Rombach, A. Blattmann, D. Lorenz, P. Esser, B. Ommer. High-resolution image synthesis with latent diffusion "
+    "models. CVPR 2022. arXiv:2112.10752."
+)
+_PREDICTIONS = {
+    "epsilon": "J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020. arXiv:2006.11239.",
+    "v": "T. Salimans, J. Ho. Progressive distillation for fast sampling of diffusion models. ICLR 2022. "
+    "arXiv:2202.00512.",
+    "flow": "Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le. Flow matching for generative modeling. ICLR "
+    "2023. arXiv:2210.02747.",
+    "edm": "T. Karras, M. Aittala, T. Aila, S. Laine. Elucidating the design space of diffusion-based generative "
+    "models. NeurIPS 2022. arXiv:2206.00364.",
+}
+
+
+def methods_of(
+    host: Host, recipe: Recipe, posed: Posed, maps: Mapping[str, Map], *, compared: bool, tried: bool
+) -> list[dict[str, Any]]:
+    """What took part in a run, in the order of its work, as plain JSON: role, name, one line, references.
+
+    Args:
+        host: for the one-line summaries.
+        recipe: names the components.
+        posed: their instances.
+        maps: that were made.
+        compared: whether metrics were taken.
+        tried: whether the prior was on trial against the classical solver.
+    """
+
+    def one(role: str, kind: Kind, name: str, component: object) -> dict[str, Any]:
+        return _method(role, name, host.find(kind, name).summary, component)
+
+    likelihood = type(posed.likelihood)
+    found = [
+        one("physics", "operators", recipe.physics, posed.physics),
+        _method("likelihood", likelihood.__name__, (likelihood.__doc__ or "").partition("\n")[0], posed.likelihood),
+    ]
+    if recipe.start:
+        name = str(recipe.start["solver"])
+        found.append(one("start", "solvers", name, host.find("solvers", name).load()))
+    found.append(one("solver", "solvers", str(recipe.solver["name"]), posed.solver))
+    if posed.prior is not None:
+        card = posed.prior.chosen.card
+        prior = _method("prior", card.name, card.summary, host.find("priors", card.family).load())
+        prior["references"] += [_LATENT] if card.latent else []
+        prior["references"] += [_PREDICTIONS[card.prediction.kind]] if card.prediction.kind in _PREDICTIONS else []
+        found.append(prior)
+    if tried:
+        name = str(recipe.classical["name"])
+        found.append(one("competitor", "solvers", name, host.find("solvers", name).load()))
+        found.append({"role": "trial", "name": "withheld samples", "summary": "", "references": [_TRIAL]})
+    if PRIOR_SHARE in maps:
+        meaning = maps[PRIOR_SHARE].meaning
+        found.append({"role": "map", "name": PRIOR_SHARE, "summary": meaning, "references": [_SHARE]})
+    if compared:
+        found += [one("metric", "metrics", entry.name, entry.load()) for entry in host.entries("metrics")]
+    return found
+
+
+def _method(role: str, name: str, summary: str, component: object) -> dict[str, Any]:
+    told = component.references if isinstance(component, HasReferences) else ()
+    # The class of a component whose references depend on its options has a property in their place.
+    listed = [] if isinstance(told, property) else [str(reference) for reference in told]
+    return {"role": role, "name": name, "summary": summary, "references": listed}

@@ -1,0 +1,119 @@
+"""Pictures of a report: a middle slice with letters of orientation and a scale bar, as scalable graphics."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from medldm.pipeline.pictures import Kind, Picture, Pictures
+
+# Perceptually even, or even around a dark zero; shares are mostly small, so their levels are spread.
+_COLOURS: dict[Kind, str] = {"image": "gray", "difference": "berlin", "spread": "magma", "share": "viridis"}
+_SHARE_GAMMA = 0.5
+# Letters at the left, right, top and bottom of a plane.
+_LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sagittal": ("A", "P", "S", "I")}
+_DIRECTIONS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
+_BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+_THUMBNAIL = 88
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a plane in mm."""
+
+    width: float
+    height: float
+
+
+def size_of(pictures: Pictures, plane: str) -> Size:
+    """How large the slice is in the patient."""
+    z, y, x = pictures.spacing
+    rows, columns = next(iter(pictures.images.values())).planes[plane].shape
+    down, right = {"axial": (y, x), "coronal": (z, x), "sagittal": (z, y)}[plane]
+    return Size(columns * right, rows * down)
+
+
+def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
+    """One slice as inline SVG, its units being mm.
+
+    Args:
+        picture: the image.
+        plane: of its slice.
+        size: of the plane.
+        label: for those who do not see it.
+    """
+    width, height = size.width, size.height
+    font, margin = 0.055 * min(max(width, height), 4.5 * min(width, height)), 0.02 * width
+    left, right, top, bottom = _LETTERS[plane]
+    bar = next((mm for mm in _BARS_MM if mm <= 0.25 * width), _BARS_MM[-1])
+    told = f"{label}. {plane} slice, {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top."
+    letters = (
+        (margin, height / 2, "start", "middle", left),
+        (width - margin, height / 2, "end", "middle", right),
+        (width / 2, margin, "middle", "hanging", top),
+        (width / 2, height - margin, "middle", "auto", bottom),
+    )
+    texts = "".join(
+        f'<text class="letter" x="{x:.2f}" y="{y:.2f}" font-size="{font:.2f}" text-anchor="{anchor}" '
+        f'dominant-baseline="{baseline}">{letter}</text>'
+        for x, y, anchor, baseline, letter in letters
+    )
+    line = height - margin - 0.4 * font
+    return Markup(
+        f'<svg class="slice" viewBox="0 0 {width:.3f} {height:.3f}" role="img" aria-label="{escape(told)}">'
+        f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" width="{width:.3f}" height="{height:.3f}" '
+        f'preserveAspectRatio="none"/>{texts}'
+        f'<path class="bar" d="M{margin:.2f} {line:.2f}h{bar}" stroke-width="{0.012 * width:.2f}"/>'
+        f'<text class="letter" x="{1.6 * margin + bar:.2f}" y="{line:.2f}" font-size="{0.8 * font:.2f}" '
+        f'dominant-baseline="central">{bar} mm</text>'
+        "</svg>"
+    )
+
+
+def colour_bar(picture: Picture) -> Markup:
+    """The colours of a picture between its limits, with the numbers at both ends."""
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    low, high = (f"{limit:.3g}" for limit in picture.limits)
+    unit = f" {picture.unit}" if picture.unit else ""
+    return Markup(
+        f'<span class="scale"><span>{escape(low)}</span><img src="{png(coloured(ramp, picture.kind))}" '
+        f'alt="colours from {escape(low)} to {escape(high)}{escape(unit)}">'
+        f"<span>{escape(high)}{escape(unit)}</span></span>"
+    )
+
+
+def thumbnail(picture: Picture, size: Size, alt: str) -> Markup:
+    """A small axial slice for a table."""
+    levels = coloured(picture.planes["axial"], picture.kind)
+    scale = _THUMBNAIL / max(size.width, size.height)
+    pixels = max(1, round(size.width * scale)), max(1, round(size.height * scale))
+    stream = io.BytesIO()
+    Image.fromarray(levels).resize(pixels, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=75)
+    data = base64.b64encode(stream.getvalue()).decode()
+    return Markup(
+        f'<img src="data:image/jpeg;base64,{data}" width="{pixels[0]}" height="{pixels[1]}" alt="{escape(alt)}">'
+    )
+
+
+def coloured(levels: NDArray[np.uint8], kind: Kind) -> NDArray[np.uint8]:
+    """(rows, columns) of levels -> the same for grey values, (rows, columns, 3) for colours."""
+    if kind == "image":
+        return levels
+    # Level 128 of a difference is zero, the middle of its colours.
+    places = np.arange(256) / 256 if kind == "difference" else np.linspace(0, 1, 256)
+    table = np.asarray(colormaps[_COLOURS[kind]](places ** (_SHARE_GAMMA if kind == "share" else 1)))
+    return np.asarray(np.rint(table[levels, :3] * 255), dtype=np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> str:
+    """An address that is the picture."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

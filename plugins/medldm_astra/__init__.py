@@ -1,0 +1,1 @@
+"""ASTRA projectors as an operator, an optional extra."""

@@ -1,0 +1,27 @@
+"""From an image to the attenuation that a simulated scan measures."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from medldm.data import Volume
+from medldm.data.intensity import attenuation_from_hu
+from medldm.errors import InputRefused
+
+
+def attenuation_of(volume: Volume, mu_water_per_mm: float) -> Tensor:
+    """The voxels in 1/mm, never below zero, on the CPU.
+
+    Raises:
+        InputRefused: ``E-CT-21`` for an image in another unit, ``E-PIX-01`` for voxels that are not finite.
+    """
+    if volume.quantity == "arbitrary":
+        raise InputRefused(
+            "E-CT-21",
+            "The image is neither in HU nor in 1/mm.",
+            why="The attenuation of its voxels is not known.",
+            fix="Give a CT image, or state its modality when it is read.",
+        )
+    image = volume.require_finite().data.cpu()
+    to_attenuation = attenuation_from_hu(mu_water_per_mm)
+    return (to_attenuation(image) if volume.quantity == "HU" else image).clamp(min=0)

@@ -1,0 +1,180 @@
+"""Cone-beam geometry as an acquisition keeps it: written by the simulation, read by the operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medldm.data import Acquisition, Grid
+from medldm.errors import InputRefused
+from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
+from medldm_ct.cone.orbit import Orbit
+from medldm_ct.cone.projector import AXES
+from medldm_ct.redundancy import Redundancy, RedundancyName
+
+GeometryName = Literal["cone-flat", "cone-curved"]
+_VECTORS = ("source_mm", "detector_mm", "columns_along", "rows_along")
+
+
+def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
+    """The voxels of ``grid`` in the frame of a scan, whose origin is the middle of the grid ``of``.
+
+    Raises:
+        InputRefused: ``E-CT-15`` for sheared voxels, ``E-CT-20`` for a grid that is turned against the scan's.
+    """
+    if grid.shear_degrees > 0.05:
+        raise InputRefused(
+            "E-CT-15",
+            "The axes of the image are not at right angles.",
+            why="The voxels of a volume must be boxes.",
+            fix="Resample the volume to a regular grid.",
+        )
+    turned = float(np.abs(grid.directions - of.directions).max())
+    if turned > 1e-3:
+        raise InputRefused(
+            "E-CT-20",
+            "The image grid is turned against that of the measurement.",
+            why="Its slices must lie across the axis of rotation as those of the scan do.",
+            fix="Reconstruct on a grid with the directions of the acquisition's grid; it may be shifted and cropped.",
+        )
+    middle = grid.world((np.asarray(grid.shape) - 1) / 2) - of.world((np.asarray(of.shape) - 1) / 2)
+    z, y, x = (float(round(c, 6)) for c in of.directions.T @ middle)
+    dz, dy, dx = (round(s, 6) for s in grid.spacing)
+    return VoxelBox((grid.shape[0], grid.shape[1], grid.shape[2]), (dz, dy, dx), (x, y, z))
+
+
+def settings_of(orbit: Orbit, redundancy: Redundancy | None) -> dict[str, Any]:
+    """Geometry but for angles and heights, as plain numbers and words with their units."""
+    d = orbit.detector
+    settings: dict[str, Any] = {
+        "geometry": "cone-curved" if d.curved else "cone-flat",
+        "column_pitch_mm": d.column_pitch,
+        "row_pitch_mm": d.row_pitch,
+        "column_offset_mm": orbit.column_offset,
+        "row_offset_mm": orbit.row_offset,
+        "source_to_centre_mm": orbit.source_to_centre,
+        "source_to_detector_mm": orbit.source_to_detector,
+        "angle_unit": "rad",
+    }
+    if redundancy is not None:
+        settings |= {"arc_deg": math.degrees(redundancy.arc), "weights": redundancy.kind}
+    return settings
+
+
+def tensors_of(orbit: Orbit) -> dict[str, Tensor]:
+    """Angles in radians, and on a helix the heights of the source in mm."""
+    tensors = {"angles": torch.tensor(orbit.angles, dtype=torch.float64)}
+    if orbit.helical:
+        tensors["heights_mm"] = torch.tensor(orbit.heights, dtype=torch.float64)
+    return tensors
+
+
+def orbit_of(acquisition: Acquisition) -> Orbit | None:
+    """The circle or helix of a measurement; None where it states the vectors of each view instead.
+
+    Raises:
+        InputRefused: ``E-CT-16`` for other axes, or numbers of angles or heights that differ from that of the views;
+            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number; ``E-ACQ-04``
+            without angles; and the errors of :class:`Orbit`.
+    """
+    detector = _detector(acquisition)
+    if "source_mm" in acquisition.tensors:
+        return None
+    settings, angles = acquisition.settings, acquisition.tensor("angles").double().cpu()
+    heights = acquisition.tensors.get("heights_mm", torch.zeros_like(angles)).double().cpu()
+    for name, values in (("angles", angles), ("heights_mm", heights)):
+        if tuple(values.shape) != (acquisition.size("view"),):
+            raise InputRefused(
+                "E-CT-16",
+                f"There are {acquisition.size('view')} views but {name} of shape {tuple(values.shape)}.",
+                why="Every view needs its own.",
+                fix="Store one number per view.",
+            )
+    unit = settings.get("angle_unit")
+    if unit not in ("rad", "deg"):
+        raise InputRefused(
+            "E-CT-17",
+            f"The angles of the views have no known unit: angle_unit is {unit!r}.",
+            why="Radians and degrees cannot be told apart by looking at them.",
+            fix="State settings['angle_unit']: rad or deg.",
+        )
+    angles = torch.deg2rad(angles) if unit == "deg" else angles
+    return Orbit(
+        detector,
+        tuple(angles.tolist()),
+        _length(settings, "source_to_centre_mm"),
+        _length(settings, "source_to_detector_mm"),
+        tuple(heights.tolist()),
+        _length(settings, "column_offset_mm", 0.0),
+        _length(settings, "row_offset_mm", 0.0),
+    )
+
+
+def beam_of(acquisition: Acquisition) -> ConeBeam:
+    """Any trajectory: four tensors ``(view, 3)``, positions in mm and unit vectors.
+
+    Raises:
+        InputRefused: ``E-ACQ-04`` when one is missing, ``E-CT-22`` when they cannot be used, ``E-CT-16`` when there is
+            not one for each view.
+    """
+    detector = _detector(acquisition)
+    beam = ConeBeam(detector, *(acquisition.tensor(name) for name in _VECTORS))
+    if beam.views != acquisition.size("view"):
+        raise InputRefused(
+            "E-CT-16",
+            f"There are {acquisition.size('view')} views but vectors for {beam.views}.",
+            why="Every view needs its own.",
+            fix="Store one vector per view.",
+        )
+    return beam
+
+
+def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
+    """The weights named with a measurement on a circle; None where it names none."""
+    kind: RedundancyName | None = acquisition.settings.get("weights")
+    if kind not in get_args(RedundancyName) or kind is None:
+        return None
+    return Redundancy.named(kind, math.radians(_length(acquisition.settings, "arc_deg")))
+
+
+def _detector(acquisition: Acquisition) -> Detector:
+    settings = acquisition.settings
+    if acquisition.axes != AXES:
+        raise InputRefused(
+            "E-CT-16",
+            f"The axes of the measurement are {acquisition.axes}, expected are {AXES}.",
+            why="Cone-beam projections are views of rows of columns.",
+            fix="Permute and name the axes.",
+        )
+    kind = settings.get("geometry")
+    if kind not in get_args(GeometryName):
+        raise InputRefused(
+            "E-CT-18",
+            f"The measurement states its geometry as {kind!r}.",
+            why="Rays cannot be placed without knowing whether the detector is flat.",
+            fix="Store settings['geometry']: cone-flat or cone-curved.",
+        )
+    return Detector(
+        acquisition.size("row"),
+        acquisition.size("column"),
+        _length(settings, "row_pitch_mm"),
+        _length(settings, "column_pitch_mm"),
+        kind == "cone-curved",
+    )
+
+
+def _length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = settings.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputRefused(
+            "E-CT-18",
+            f"The measurement states {name} as {value!r}.",
+            why="Rays cannot be placed in the image without this length.",
+            fix=f"Store settings[{name!r}] in mm.",
+        )
+    return float(value)

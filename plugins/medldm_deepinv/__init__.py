@@ -1,0 +1,1 @@
+"""Physics and denoisers of deepinv, an optional extra."""

@@ -1,0 +1,206 @@
+"""The physics of magnetic resonance imaging along any trajectory: radial, spiral, or as the scanner says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medldm.data import Acquisition, AffineMap, Grid, Volume
+from medldm.inference import Noise
+from medldm.operators import LinearOperator
+from medldm_mri.central_kspace import central_kspace
+from medldm_mri.coil_maps import MapsOption, maps_from_calibration
+from medldm_mri.density_compensation import pipe_menon, ramp
+from medldm_mri.finufft_transform import FinufftTransform, has_finufft
+from medldm_mri.gridding import Gridding, matrix_bytes
+from medldm_mri.jsense import Jsense
+from medldm_mri.kspace import checked_maps
+from medldm_mri.measured_phase import image_phase, windowed_centre
+from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
+from medldm_mri.nonuniform_kspace import AXES, checked_trajectory
+from medldm_mri.nonuniform_sense import NonuniformSense
+from medldm_mri.sense import Sense
+from medldm_mri.simulated_object import PhaseOption, SimulatedObject
+from medldm_mri.toeplitz import PointSpread
+from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view, plane_of
+
+NAME = "mri-nonuniform"
+# The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.
+_MATRIX_BYTES = 2**29
+_WITHHELD_SHARE, _WITHHELD_LEAST = 0.1, 2
+
+
+@dataclass(frozen=True)
+class NonuniformMri:
+    """Samples (z, coil, shot, sample) along a trajectory in 1/mm, the same for all slices of the stack.
+
+    Attributes:
+        coils: number of simulated receive coils.
+        phase: ``smooth`` gives a magnitude image a smooth random phase before it is measured, ``none`` does not; an
+            image that is complex already keeps its own.
+        trajectory: of the simulated measurement.
+        noise: of the simulated measurement.
+        maps: coil maps of the reconstruction, from the centre of k-space by ``walsh`` or ``espirit``; ``jsense`` goes
+            on from there with all samples; ``simulated`` takes those that made the measurement, which no scanner can.
+        density: weights of the start image: ``pipe-menon`` for any trajectory, ``ramp`` for spokes.
+        nufft: who computes the transform. ``gridding``, in torch; ``finufft``, the library, on a CPU; ``auto``,
+            gridding unless its matrices would take more than 512 MiB and FINUFFT is there.
+        tolerance: relative error of the transform.
+        likelihood: noise model of the reconstruction.
+    """
+
+    coils: Annotated[int, Field(ge=1, le=128)] = 8
+    phase: PhaseOption = "smooth"
+    trajectory: Trajectory = field(default_factory=Trajectory)
+    noise: KSpaceNoise = field(default_factory=KSpaceNoise)
+    maps: MapsOption = "jsense"
+    density: Literal["pipe-menon", "ramp"] = "pipe-menon"
+    nufft: Literal["auto", "gridding", "finufft"] = "auto"
+    tolerance: Annotated[float, Field(ge=1e-12, le=1e-2)] = 2e-5
+    likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
+        """Measure an image: phase, coils, non-uniform Fourier transform, noise.
+
+        The transform is scaled as the orthonormal Cartesian one, so noise means the same for both.
+
+        Raises:
+            InputRefused: E-MRI-03 for an image in HU or 1/mm, E-PIX-01 for voxels that are not finite.
+        """
+        scene = SimulatedObject(volume, self.coils, self.phase, noise)
+        grid, std = volume.grid, self.noise.level(scene.magnitude)
+        trajectory = self.trajectory.draw(grid)
+        shots, samples, _ = trajectory.shape
+        mask = torch.ones(shots, samples)
+        points = cycles_per_field_of_view(trajectory, grid)
+        transform = self._transform(points, grid)
+        spread = PointSpread(points[:1], torch.ones(1), transform.shape)  # a measurement needs no gram
+        data = noise.normal((grid.shape[0], self.coils, shots, samples), torch.complex64, "measurement", std=std)
+        for z in range(grid.shape[0]):
+            operator = NonuniformSense(scene.maps(z)[None], transform, mask, spread)
+            data[z] += operator.forward(scene.image(z)[None])[0]
+        settings = {
+            "coils": self.coils,
+            "phase": scene.phase,
+            "trajectory": self.trajectory.kind,
+            "shots": shots,
+            "acceleration": self.trajectory.acceleration(grid),
+        }
+        tensors = {"trajectory": trajectory}
+        if self.maps == "simulated":
+            tensors["maps"] = scene.array.all()
+        return Acquisition(
+            physics=NAME,
+            data=data,
+            axes=AXES,
+            grid=grid,
+            quantity="arbitrary",
+            modality="MR",
+            output=AffineMap.identity("arbitrary"),
+            tensors=tensors,
+            settings=settings,
+            noise_std=std,
+            simulated=True,
+            name=volume.name,
+            history=volume.history.then("simulate", physics=NAME, noise_std=std, **settings),
+            source=volume.source,
+        )
+
+    def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
+        """The SENSE operator of a measurement; its coil maps are estimated here.
+
+        Raises:
+            InputRefused: E-MRI-04, -05, -06, -08, -09, -10 k-space or trajectory cannot be understood; E-MRI-11 no
+                fully sampled centre to estimate maps from; E-ACQ-04 no maps where they are asked for.
+            ComponentMissing: E-MRI-12 FINUFFT is asked for and not installed.
+        """
+        data = acquisition.data
+        encode, points = self._encoding(acquisition, grid)
+        slices, coils = data.shape[:2]
+        if self.maps == "simulated":
+            return encode(checked_maps(acquisition, grid), slices)
+        alone = torch.ones((1, 1, *grid.shape[1:]), dtype=data.dtype, device=data.device)
+        if coils == 1:
+            return encode(alone, slices)
+        calibration = central_kspace(data, points, encode(alone, coils))
+        maps = maps_from_calibration(self.maps, calibration, plane_of(grid))
+        if self.maps == "jsense":
+            maps = Jsense().refine(maps, data, encode)
+        return encode(maps, slices)
+
+    def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """The gridded image ``A^H D y``, complex (z, y, x): D compensates the density; scaled to fit ``y`` best."""
+        trajectory, mask = checked_trajectory(acquisition, acquisition.grid)
+        points = cycles_per_field_of_view(trajectory, acquisition.grid)
+        if self.density == "ramp":
+            weights = ramp(points, len(trajectory))
+        else:
+            weights = pipe_menon(points, plane_of(acquisition.grid))
+        image = operator.H(acquisition.data * weights.to(mask).view(mask.shape))
+        explained = operator(image)
+        norm = float(explained.abs().square().sum())
+        return image * (float((explained.conj() * acquisition.data).sum().real) / norm) if norm else image
+
+    def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
+        """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
+        grid, sense = acquisition.grid, cast(NonuniformSense, operator)
+        encode, points = self._encoding(acquisition, grid)
+        alone = torch.ones((1, 1, *grid.shape[1:]), dtype=sense.maps.dtype, device=sense.maps.device)
+        centre = central_kspace(acquisition.data, points, encode(alone, acquisition.data.shape[1]))
+        cartesian = Sense(sense.maps, torch.ones(grid.shape[1:]), slices=grid.shape[0])
+        coarse = cartesian.adjoint(windowed_centre(centre, grid.shape[1:]))
+        return image_phase(coarse, acquisition.data, operator)
+
+    def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
+        """A tenth of the shots, drawn at random, (shot, 1): 1 where withheld."""
+        shots = acquisition.size("shot")
+        many = min(shots - 1, max(_WITHHELD_LEAST, round(_WITHHELD_SHARE * shots)))
+        drawn = torch.zeros(shots, 1)
+        drawn[torch.from_numpy(noise.stream("withheld").permutation(shots)[:many])] = 1
+        return drawn
+
+    def measurement_bytes(self, grid: Grid) -> int:
+        """Bytes of the samples of ``coils`` coils, complex64."""
+        return 8 * grid.shape[0] * self.coils * self.trajectory.samples(grid)
+
+    def bytes_needed(self, grid: Grid) -> int:
+        """Peak bytes of measurement and operator: samples and coil maps, complex64, and what the transform holds."""
+        slices, (ny, nx) = grid.shape[0], plane_of(grid)
+        samples = self.trajectory.samples(grid)
+        maps = 8 * slices * self.coils * ny * nx if self.coils > 1 else 0
+        # A product of coil images with the fine grid, or the basis of the maps in a slice: four of them together.
+        columns = max(self.coils, Jsense().order ** 2 if self.maps == "jsense" and self.coils > 1 else 0)
+        scratch = 4 * 8 * columns * max(2 * ny * nx, samples)
+        transform = matrix_bytes(samples, (ny, nx), self.tolerance)
+        if self.nufft == "finufft" or (self.nufft == "auto" and transform > _MATRIX_BYTES and has_finufft()):
+            transform = 0
+        kept = self.measurement_bytes(grid) + maps * (2 if self.maps == "simulated" else 1)
+        # Sorting the matrices takes as much again.
+        return kept + self.measurement_bytes(grid) + 2 * transform + scratch
+
+    def _encoding(self, acquisition: Acquisition, grid: Grid) -> tuple[Callable[..., NonuniformSense], Tensor]:
+        """What makes the operator of given coil maps, with one transform for all of them; and the points."""
+        trajectory, mask = checked_trajectory(acquisition, grid)
+        points = cycles_per_field_of_view(trajectory, grid)
+        dtype, device = acquisition.data.dtype, acquisition.data.device
+        transform = self._transform(points, grid, dtype).to(device)
+        spread = PointSpread(points, mask.flatten().double() ** 2, plane_of(grid), dtype).to(device)
+
+        def encode(maps: Tensor, slices: int | None = None) -> NonuniformSense:
+            return NonuniformSense(maps, transform, mask, spread, slices=slices)
+
+        return encode, points
+
+    def _transform(
+        self, points: Tensor, grid: Grid, dtype: torch.dtype = torch.complex64
+    ) -> Gridding | FinufftTransform:
+        shape = plane_of(grid)
+        large = matrix_bytes(len(points), shape, self.tolerance) > _MATRIX_BYTES
+        if self.nufft == "finufft" or (self.nufft == "auto" and large and has_finufft()):
+            return FinufftTransform(points, shape, dtype, tolerance=self.tolerance)
+        return Gridding(points, shape, dtype, tolerance=self.tolerance)

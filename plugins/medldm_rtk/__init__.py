@@ -1,0 +1,1 @@
+"""Cone-beam projectors of RTK on the CPU, an optional extra."""

@@ -1,0 +1,280 @@
+"""The report of a run: what it says, that it says it of this run, and that text from elsewhere stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from report_runs import finished, phantom
+
+from medldm.data import Grid, Volume
+from medldm.errors import InputRefused, UsageError
+from medldm.inference import Step
+from medldm.pipeline.convergence import Convergence
+from medldm.pipeline.pictures import PICTURES, load_pictures, pictures_of, save_pictures
+from medldm.pipeline.recipe import from_mapping
+from medldm.pipeline.slice_likeness import slice_likeness
+from medldm.report import write_report
+from medldm.report.chart import Line, chart
+from medldm.report.methods import methods_text
+from medldm.report.page import page
+from medldm.report.templating import fingerprint, inline, plain
+from medldm.report.verdict import verdict_of
+
+HOSTILE = {
+    "script": "<script>document.title='owned'</script>",
+    "end of a script": "</script><script>document.title='owned'</script>",
+    "attribute": '"><img src=x onerror="document.title=\'owned\'">',
+    "formula": '=HYPERLINK("http://127.0.0.1:9/","x")',
+    "colours of a terminal": "\x1b[31mred\x1b[0m",
+    "right to left": "\u202egnp.exe",
+    "long": "A" * 10_000,
+    "template": "{{ 7 * 7 }}{% raw %}",
+}
+
+
+class _Seen(HTMLParser):
+    """Tags, text and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "out"
+    finished(folder)
+    return folder
+
+
+def _page(folder: Path, **changes: object) -> str:
+    record = json.loads((folder / "run.json").read_text())
+    return page({**record, **changes}, load_pictures(folder / PICTURES))
+
+
+def test_the_report_is_one_of_the_files_of_the_run(out: Path) -> None:
+    record = json.loads((out / "run.json").read_text())
+    assert {"report.html", PICTURES} <= set(record["files"])
+    assert record["slice_likeness"].keys() == {"baseline", "reconstruction", "truth"}
+    assert set(record["chi_along"]) == {"coil", "ky"}
+    assert len(record["chi_along"]["coil"]) == 4
+    assert len(record["curves"]["psnr"]) == 6
+    assert [method["name"] for method in record["methods"]][:3] == ["mri-cartesian", "Gaussian", "cg-sense"]
+
+
+def test_it_loads_nothing_and_allows_only_its_own_script(out: Path) -> None:
+    text = (out / "report.html").read_text(encoding="utf-8")
+    seen = _Seen(text)
+    addresses = [value for _, name, value in seen.attributes if name in ("src", "href", "action", "data", "srcset")]
+    assert addresses
+    assert all(value.startswith(("data:image/", "#")) for value in addresses)
+    assert not [name for _, name, _ in seen.attributes if name.startswith("on") or name == "style"]
+    policy = next(value for _, name, value in seen.attributes if name == "content" and "default-src" in value)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert [fingerprint(one) in policy for one in scripts + styles] == [True, True]
+
+
+def test_it_tells_the_numbers_of_this_run(out: Path) -> None:
+    record = json.loads((out / "run.json").read_text())
+    words = " ".join(_Seen((out / "report.html").read_text(encoding="utf-8")).text)
+    assert f"{record['metrics']['reconstruction']['psnr']:.1f} dB" in words
+    assert record["job"]["case"] in words
+    assert "RESEARCH USE ONLY" in words
+    assert "SIMULATED" in words
+    for title in ("Images", "Difference to the truth", "Fit to the measurement", "Coherence of slices", "Geometry"):
+        assert title in words
+    assert "What the prior supplied" not in words
+    pictures = [value for tag, name, value in _Seen(_page(out)).attributes if tag == "svg" and name == "aria-label"]
+    assert any("axial slice, right at the left" in label for label in pictures)
+    assert all(pictures)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_text_from_elsewhere_stays_text(out: Path, kind: str) -> None:
+    bad = HOSTILE[kind]
+    record = json.loads((out / "run.json").read_text())
+    changed = {
+        "warnings": [bad],
+        "recipe": {**record["recipe"], "name": bad},
+        "prior": {"name": bad, "intended_use": bad, "plan": [bad], "told": {bad: bad}},
+        "methods": [{"role": "solver", "name": bad, "summary": bad, "references": [bad]}],
+        "acquisition": {**record["acquisition"], "settings": {bad: bad}},
+        "versions": {**record["versions"], "plugins": {bad: bad}},
+        "input": {**record["input"], "modality": bad, "orientation": bad},
+        "device_name": bad,
+        "curves": {bad: [1.0, 2.0]},
+    }
+    calm, hostile = _Seen(_page(out)), _Seen(_page(out, **changed))
+    assert hostile.tags.count("script") == calm.tags.count("script") == 3
+    assert "onerror" not in [name for _, name, _ in hostile.attributes]
+    assert not any(tag == "img" and name == "src" and value == "x" for tag, name, value in hostile.attributes)
+    words = "".join(hostile.text)
+    assert "\x1b" not in words
+    assert "\u202e" not in words
+    assert "A" * 400 not in re.sub(r"<script type=.*", "", words) or kind == "long"
+    if kind in ("script", "attribute", "formula", "template"):
+        assert bad in words
+    assert plain("A" * 10_000) == "A" * 300 + "…"
+
+
+def test_the_verdict_follows_gates_and_warnings() -> None:
+    passed = {"chi": [1.1], "recipe": {"outputs": {"gates": {"chi_max": 2.0}}}}
+    assert verdict_of(passed).status == "passed"
+    assert verdict_of({**passed, "warnings": ["w"]}).status == "warned"
+    failed = verdict_of({**passed, "warnings": ["w"], "gates_failed": ["f"]})
+    assert (failed.status, failed.reasons) == ("failed", ("f", "w"))
+    assert "no limit" in verdict_of({"chi": [1.1]}).reasons[0]
+
+
+def test_a_failed_gate_leaves_a_report_that_says_so(tmp_path: Path) -> None:
+    from medldm.errors import GateFailed
+
+    with pytest.raises(GateFailed):
+        finished(tmp_path / "out", solver={"name": "cg-sense", "iterations": 1}, outputs={"gates": {"chi_max": 0.01}})
+    words = " ".join(_Seen((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text)
+    assert "Failed its quality check" in words
+    assert "above chi_max 0.01" in words
+
+
+def test_references_are_those_of_what_took_part_each_once() -> None:
+    methods = [
+        {"role": "physics", "name": "p", "summary": "Cartesian MRI.", "references": ["A", "B"]},
+        {"role": "solver", "name": "s", "summary": "Some loop", "references": ["B", "C"]},
+        {"role": "metric", "name": "m", "summary": "", "references": []},
+    ]
+    text, references = methods_text({"methods": methods, "seed": 3, "versions": {"medldm": "9"}})
+    assert references == ["A", "B", "C"]
+    assert "p [1, 2] (Cartesian MRI)" in text
+    assert "s [2, 3] (some loop)" in text
+    assert "truth by m." in text
+
+
+def test_every_solver_and_metric_says_what_to_cite_as_full_references() -> None:
+    from medldm.host import load_host
+    from medldm.pipeline.methods import _method
+
+    host = load_host((), ())
+    without = []
+    for entry in host.entries("solvers"):
+        listed = _method("solver", entry.name, entry.summary, entry.load())["references"]
+        assert all(re.search(r"\b(19|20)\d\d\b.*\.$", reference) for reference in listed), entry.name
+        without += [] if listed else [entry.name]
+    assert without == []
+    assert len(host.build("operators", "mri-cartesian", {"maps": "simulated"}).references) == 1
+    assert len(host.build("operators", "mri-cartesian", {"maps": "jsense"}).references) == 3
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_pictures_stand_upright_and_know_their_place(tmp_path: Path, flip: bool) -> None:
+    grid = Grid.isotropic((4, 6, 8), (3.0, 2.0, 1.0))
+    data = torch.zeros(grid.shape)
+    data[3, 1, 6] = 100.0  # to Superior, Anterior and Left
+    volume = Volume(data, grid, "arbitrary", "MR")
+    if flip:
+        affine = grid.affine.copy()
+        affine[:3, 3] = grid.world((0, 5, 7))
+        affine[:3, 1:3] *= -1
+        volume = Volume(data.flip((1, 2)).contiguous(), Grid(grid.shape, affine), "arbitrary", "MR")
+    made = pictures_of(volume, volume, None, {})
+    save_pictures(tmp_path / "p.npz", made)
+    pictures = load_pictures(tmp_path / "p.npz")
+    assert set(pictures.images) == {"baseline", "reconstruction", "change"}
+    levels = pictures.images["reconstruction"].volume
+    assert np.argwhere(levels == 255).tolist() == [[3, 1, 6]]
+    right_anterior_superior = pictures.affine @ (6, 1, 3, 1)
+    expected = np.diag([-1, -1, 1]) @ grid.world((3, 1, 6))
+    assert right_anterior_superior[:3] == pytest.approx(expected)
+    assert pictures.images["change"].volume[0, 0, 0] == 128  # zero is the middle of a difference
+
+
+def test_large_volumes_are_reduced_about_their_places() -> None:
+    grid = Grid.isotropic((40, 220, 200), (3.0, 1.0, 1.0))
+    image = Volume(torch.rand(grid.shape), grid, "arbitrary", "MR")
+    pictures = pictures_of(image, image, None, {})
+    assert pictures.images["baseline"].volume.size <= 2**20
+    assert pictures.reduced[0] == 1  # thick slices are left as they are
+    assert pictures.images["baseline"].planes["axial"].shape == (220, 200)
+    z, y, x = pictures.reduced
+    first = pictures.affine @ (0, 0, 0, 1)
+    assert first[:3] == pytest.approx(np.diag([-1, -1, 1]) @ grid.world(((z - 1) / 2, (y - 1) / 2, (x - 1) / 2)))
+
+
+def test_slice_likeness_is_a_correlation() -> None:
+    first = torch.rand(5, 6)
+    data = torch.stack([first, 2 * first + 1, -first, torch.ones(5, 6)])
+    found = slice_likeness(Volume(data, Grid.isotropic((4, 5, 6))))
+    assert found[:2] == pytest.approx([1, -1], abs=1e-5)
+    assert found[2] is None
+
+
+def test_convergence_is_the_change_of_the_first_sample() -> None:
+    seen = Convergence(samples=3)
+    for k in range(4):  # two samples together, then the third
+        estimate = torch.stack([torch.full((1, 2, 2), 2.0**k), torch.full((1, 2, 2), 99.0 + k)])
+        seen(Step(2 * k + 1, 12, 1.0 / (k + 1), estimate, estimate))
+    for k in range(4):
+        lone = torch.full((1, 1, 2, 2), 7.0 * (k + 1))
+        seen(Step(8 + k, 12, 0.5, lone, lone))
+    record = seen.as_record()
+    assert record == {"step": [2, 3, 4], "change": [0.5, 0.5, 0.5], "sigma": [0.5, 0.3333, 0.25]}
+
+
+def test_a_chart_draws_gaps_levels_and_nothing_at_all() -> None:
+    drawn = chart([Line("chi", [1.0, None, 2.0, 3.0])], "slice", "chi", level=(1.0, "noise <alone>"))
+    assert drawn.count("<circle") == 1
+    assert "noise &lt;alone&gt;" in drawn
+    assert "1 to 3" in drawn
+    assert "no values" in chart([Line("chi", [None, float("nan")])], "slice", "chi")
+    assert "no values" in chart([Line("chi", [0.0, -1.0])], "slice", "chi", logarithmic=True)
+
+
+def test_a_script_may_not_end_itself() -> None:
+    with pytest.raises(ValueError, match="end its own element"):
+        inline("x = '</SCRIPT>'")
+
+
+def test_folders_without_results_or_pictures_are_refused(out: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputRefused, match="E-REP-01"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_bytes((out / "run.json").read_bytes())
+    with pytest.raises(InputRefused, match="E-REP-02"):
+        write_report(tmp_path)
+    (tmp_path / PICTURES).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputRefused, match="E-REP-02"):
+        write_report(tmp_path)
+
+
+def test_the_report_can_be_made_again_and_left_out(out: Path, tmp_path: Path) -> None:
+    again = write_report(out, tmp_path / "again.html")
+    assert again.read_text(encoding="utf-8") == (out / "report.html").read_text(encoding="utf-8")
+    finished(tmp_path / "bare", outputs={"report": False})
+    assert not {"report.html", PICTURES} & {path.name for path in (tmp_path / "bare").iterdir()}
+    with pytest.raises(UsageError, match="E-RCP-05"):
+        from_mapping("r", {"acquisition": {"physics": "p"}, "solver": {"name": "s"}, "outputs": {"report": 3}})
+
+
+def test_a_phantom_measured_is_the_truth_of_its_report(out: Path) -> None:
+    pictures = load_pictures(out / PICTURES)
+    low, high = pictures.images["truth"].limits
+    axial = pictures.images["truth"].planes["axial"] / 255 * (high - low) + low
+    assert np.abs(axial - phantom().data[3].numpy().clip(low, high)).max() <= (high - low) / 255
