@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, Worker, WorkerPlugin
 from distributed.deploy.cluster import Cluster
 
 import medldm
@@ -107,9 +109,19 @@ class DaskEngine:
         for _, future in self._orders.values():
             future.cancel(force=True)
         self._orders.clear()
-        if self._cluster is not None:
-            self._cluster.close(timeout=1 if at_once else 10)
-        self._client.close(timeout=1 if at_once else 10)
+        # Whatever does not end in time ends with this process, whose exit code must tell of the batch.
+        with suppress(TimeoutError, OSError):
+            if self._cluster is not None:
+                self._cluster.close(timeout=3 if at_once else 15)
+        with suppress(TimeoutError, OSError):
+            self._client.close(timeout=3 if at_once else 15)
+
+
+class LeftToTheCoordinator(WorkerPlugin):
+    """Ctrl-C reaches every process of a terminal; the coordinator asks workers to stop in a way that saves states."""
+
+    def setup(self, worker: Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def on_this_machine(workers: int, devices: int) -> DaskEngine:
@@ -137,6 +149,7 @@ def on_this_machine(workers: int, devices: int) -> DaskEngine:
         scheduler = {"cls": Scheduler, "options": {"host": _LOOPBACK, "dashboard_address": f"{_LOOPBACK}:0"}}
         cluster = SpecCluster(workers=specification, scheduler=scheduler, silence_logs=60)
         client = Client(cluster, timeout=_CONNECT_SECONDS)
+        client.register_plugin(LeftToTheCoordinator(), name="interrupts")
         client.wait_for_workers(workers, timeout=10 * _CONNECT_SECONDS)
     return DaskEngine(client, cluster)
 
