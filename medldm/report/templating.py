@@ -39,9 +39,10 @@ def policy(styles: list[str], scripts: list[str], connect: str = "", script_from
         script_from: where other scripts may come from.
     """
     allowed = " ".join([*map(fingerprint, scripts), *([script_from] if script_from else [])]) or "'none'"
+    loaded = connect or "'none'"
     return (
-        f"default-src 'none'; img-src data: blob:; style-src {' '.join(map(fingerprint, styles))}; "
-        f"script-src {allowed}; connect-src {connect or 'data: blob:'}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {' '.join(map(fingerprint, styles))}; "
+        f"script-src {allowed}; connect-src {loaded}; base-uri 'none'; form-action 'none'"
     )
 
 
