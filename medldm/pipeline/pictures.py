@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -184,8 +184,8 @@ def save_pictures(path: Path, pictures: Pictures) -> Path:
     return path
 
 
-def load_pictures(path: Path) -> Pictures:
-    """The inverse of :func:`save_pictures`.
+def load_pictures(path: Path, only: Collection[str] | None = None) -> Pictures:
+    """The inverse of :func:`save_pictures`; of the images named in ``only``, where not all are needed.
 
     Raises:
         OSError, ValueError, KeyError, BadZipFile: no such file, or not one of these.
@@ -202,6 +202,7 @@ def load_pictures(path: Path) -> Pictures:
                 file[f"{name}.volume"],
             )
             for name, told in facts["images"].items()
+            if only is None or name in only
         }
     z, y, x = map(float, facts["spacing"])
     a, b, c = map(int, facts["reduced"])

@@ -167,7 +167,7 @@ def _row(
     picture = Markup("")
     if (path / PICTURES).is_file():
         try:
-            pictures = load_pictures(path / PICTURES)
+            pictures = load_pictures(path / PICTURES, only=("reconstruction",))
             picture = thumbnail(pictures.images["reconstruction"], size_of(pictures, "axial"), "middle axial slice")
             if not (path / REPORT).is_file():
                 write_report(path)
