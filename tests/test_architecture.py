@@ -24,7 +24,7 @@ _DOWN = {
     "priors": {"inference", "operators", "data", "host", "errors"},
     "pipeline": {"priors", "inference", "operators", "data", "host", "errors"},
     "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
-    "batch": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "batch": {"report", "pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "report": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "pacs": {"errors"},
     "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},

@@ -67,7 +67,7 @@ def test_the_ways_of_a_batch(words: list[str], tmp_path: Path, pretended: Preten
     result = call(*words, "--json", "--attempts", "1")
     assert result.exit_code == 7
     told = lines(result.stdout)
-    assert [one["event"] for one in told] == ["scan", "scan", "scan", "batch", "error"]
+    assert [one["event"] for one in told] == ["scan", "scan", "scan", "note", "batch", "error"]
     assert told[-1]["code"] == "E-BAT-09"
     assert "scan1: E-BUG-01" in told[-1]["what"]
 

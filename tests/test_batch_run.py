@@ -44,14 +44,17 @@ Scene = tuple[Path, Path, str]
 def test_real_scans_in_process_equal_single_runs(scene: Scene) -> None:
     from medldm.data import ReadRequest
     from medldm.pipeline.reconstruct import reconstruct
+    from medldm.report import report_page
 
     scans, out, recipe = scene
     lines = run(scans, out, recipe)
     assert states(lines) == ["done"] * 3
     alone = out.parent / "alone"
-    reconstruct(scans / "scan1.nii.gz", alone, recipe=recipe, simulate=True, read=ReadRequest(modality="MR"))
-    for file in ("reconstruction.nii.gz",):
-        assert (out / "scan1" / file).read_bytes() == (alone / file).read_bytes()
+    mr = ReadRequest(modality="MR")
+    reconstruct(scans / "scan1.nii.gz", alone, recipe=recipe, simulate=True, read=mr, pages=[report_page])
+    image = "reconstruction.nii.gz"
+    assert (out / "scan1" / image).read_bytes() == (alone / image).read_bytes()
+    assert "scan1/report.html" in (out / "index.html").read_text()
     manifest = read_manifest_of(out / "scan1")
     assert manifest is not None
     assert set(manifest["files"]) == {f"scan1/{file.name}" for file in alone.iterdir()}

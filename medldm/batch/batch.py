@@ -13,7 +13,7 @@ from medldm.batch.coordinator import Coordinator, Standing
 from medldm.batch.engine import Engine
 from medldm.batch.index import Index, Scan
 from medldm.batch.lock import CoordinatorLock
-from medldm.batch.pages import write_index
+from medldm.batch.pages import refresh_index
 from medldm.batch.planning import Recipes, plan_batch
 from medldm.batch.settings import Settings
 from medldm.batch.source import Source
@@ -96,7 +96,7 @@ def run_batch(
                 _work(index, place, settings, recipes, workforce, watchers)
         finally:
             place.cancel_file.unlink(missing_ok=True)
-            if (page := write_index(place.out)) is not None:
+            if (page := refresh_index(place.out)) is not None:
                 watchers.say(f"all results on one page: {page}")
         return index.scans()
 

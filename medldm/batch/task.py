@@ -19,7 +19,6 @@ from medldm.batch.job import job_key
 from medldm.batch.limits import CANCELLED, MEMORY, Limits, OverLimit
 from medldm.batch.memory_ladder import smaller
 from medldm.batch.order import Kind, Order, Outcome
-from medldm.batch.pages import pages_of_results
 from medldm.errors import GateFailed, MedldmError, UsageError
 from medldm.host import Host, load_host
 from medldm.pipeline.allocator import keep_freed_pages
@@ -27,6 +26,7 @@ from medldm.pipeline.events import Listener
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.recipe import from_mapping
 from medldm.pipeline.reconstruct import reconstruct
+from medldm.report import report_page
 
 log = logging.getLogger("medldm")
 
@@ -127,7 +127,7 @@ def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequen
         save_every=settings.save_every,
         host=host_of(settings.allow, settings.block),
         listeners=[limits.listener, *listeners],
-        **pages_of_results(),
+        pages=[report_page],
     )
     gate = ""
     try:

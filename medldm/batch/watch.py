@@ -16,7 +16,7 @@ from medldm.batch.folder_scan import LeftOut, Place, places, rows_of
 from medldm.batch.index import Index, Scan
 from medldm.batch.lock import CoordinatorLock
 from medldm.batch.output_name import distinct
-from medldm.batch.pages import write_index
+from medldm.batch.pages import refresh_index
 from medldm.batch.planning import Recipes, plan_batch
 from medldm.batch.row import Row
 from medldm.batch.settings import Settings
@@ -101,7 +101,7 @@ def watch(
                     plan_batch(index, place, settings, _named(rows, settings), recipes)
                     engine = engine or workforce.start(settings.device)
                     Coordinator(index, place, settings, recipes, engine, watchers.standing).run()
-                    write_index(place.out)
+                    refresh_index(place.out)
                     came = time.monotonic()
                 if idle is not None and time.monotonic() - came > idle:
                     break
