@@ -26,7 +26,6 @@ from medldm.pipeline.recipe import load_recipe
 CASES = ("t1w-stripped-61", "t1w-head-12")
 # Chosen with --tune on a training scan, one slice, 50 calls. deepinv's lambda_ is twice our lam, see README.md.
 TUNED = {"lambda_": 4.0, "zeta": 1.0}
-TUNED_OURS = {"lam": 1.0, "zeta": 1.0}
 LAMBDAS = (2.0, 4.0, 8.0)
 ZETAS = (0.1, 0.3, 1.0)
 TUNED_DPS = {"guidance": "annealed", "weight": 3.0}
@@ -121,8 +120,8 @@ METHODS: dict[str, Sampler] = {
     ),
     "deepinv-dps": lambda case, a: deepinv_dps(case, a, "deepinv DPS, defaults"),
     "deepinv-dps-tuned": lambda case, a: deepinv_dps(case, a, "deepinv DPS, tuned", **TUNED_DPS),
+    "diffpir-published": lambda case, a: case.shipped("diffpir", {"steps": a.calls, "zeta": 0.3}, ", zeta 0.3"),
     "diffpir": lambda case, a: case.shipped("diffpir", {"steps": a.calls}),
-    "diffpir-tuned": lambda case, a: case.shipped("diffpir", {"steps": a.calls, **TUNED_OURS}, ", tuned"),
     "dps": lambda case, a: case.shipped("dps", {"steps": a.calls}),
     "zdds": lambda case, a: case.shipped("zdds", {"steps": a.calls}),
 }
@@ -137,7 +136,7 @@ def tune(case: PosedCase, arguments: argparse.Namespace) -> None:
 
 def _grid(case: PosedCase, arguments: argparse.Namespace) -> Iterator[Row]:
     for lambda_, zeta in itertools.product(LAMBDAS, ZETAS):
-        if "diffpir-tuned" in arguments.methods:
+        if "diffpir" in arguments.methods:
             ours = {"steps": arguments.calls, "lam": lambda_ / 2, "zeta": zeta}
             yield case.shipped("diffpir", ours, f", lam {lambda_ / 2:g}, zeta {zeta:g}")
         if "deepinv-diffpir-tuned" in arguments.methods:
