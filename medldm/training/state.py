@@ -24,7 +24,7 @@ class Progress:
 
     Attributes:
         step: steps done.
-        seconds: spent training, over all sittings of the run.
+        seconds: spent training, however often the run was resumed.
         best: smallest held-back error so far.
         best_step: when that was.
         history: one row per look at the held-back subjects.

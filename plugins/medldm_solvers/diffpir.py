@@ -30,7 +30,7 @@ class DiffPIR:
         steps: denoisings.
         lam: weight of the prior's image in the data step; 1 takes the noise level for its error.
         zeta: share of the variance of each level that is drawn anew; 0 is deterministic after the start. 1 gained 2 dB
-            and more over 0.3 on training scans.
+            and more over 0.3 on a training scan.
         sigma_max: first noise level, in the prior's unit; None begins at pure noise, the prior's largest, as published.
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
