@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
@@ -73,18 +74,9 @@ def scan_of(acquisition: Acquisition) -> Geometry:
             fix="Store one angle per view.",
         )
     settings = acquisition.settings
-    unit = settings.get("angle_unit")
-    if unit not in ("rad", "deg"):
-        raise InputRefused(
-            "E-CT-17",
-            f"The angles of the views have no known unit: angle_unit is {unit!r}.",
-            why="Radians and degrees cannot be told apart by looking at them.",
-            fix="State settings['angle_unit']: rad or deg.",
-        )
-    radians = angles.double().cpu()
-    radians = torch.deg2rad(radians) if unit == "deg" else radians
+    radians = in_radians(angles.double().cpu(), settings)
     views, bins = tuple(radians.tolist()), acquisition.size("bin")
-    pitch, offset = _length(settings, "pitch_mm"), _length(settings, "offset_mm", 0.0)
+    pitch, offset = length(settings, "pitch_mm"), length(settings, "offset_mm", 0.0)
     kind = settings.get("geometry", "parallel")
     if kind == "parallel":
         return ParallelBeam(views, bins, pitch, offset)
@@ -93,8 +85,8 @@ def scan_of(acquisition: Acquisition) -> Geometry:
         bins,
         pitch,
         offset,
-        _length(settings, "source_to_centre_mm"),
-        _length(settings, "source_to_detector_mm"),
+        length(settings, "source_to_centre_mm"),
+        length(settings, "source_to_detector_mm"),
         curved=kind == "fan-curved",
     )
 
@@ -104,7 +96,7 @@ def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
     kind: RedundancyName | None = acquisition.settings.get("weights")
     if kind not in get_args(RedundancyName) or kind is None:
         return None
-    return Redundancy.named(kind, math.radians(_length(acquisition.settings, "arc_deg")))
+    return Redundancy.named(kind, math.radians(length(acquisition.settings, "arc_deg")))
 
 
 def check_grid(acquisition: Acquisition, grid: Grid) -> None:
@@ -122,7 +114,29 @@ def check_grid(acquisition: Acquisition, grid: Grid) -> None:
         )
 
 
-def _length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+def in_radians(angles: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Angles in the unit that a measurement states.
+
+    Raises:
+        InputRefused: ``E-CT-17`` where it states none.
+    """
+    unit = settings.get("angle_unit")
+    if unit not in ("rad", "deg"):
+        raise InputRefused(
+            "E-CT-17",
+            f"The angles of the views have no known unit: angle_unit is {unit!r}.",
+            why="Radians and degrees cannot be told apart by looking at them.",
+            fix="State settings['angle_unit']: rad or deg.",
+        )
+    return torch.deg2rad(angles) if unit == "deg" else angles
+
+
+def length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A length in mm that a measurement states.
+
+    Raises:
+        InputRefused: ``E-CT-18`` where it is missing or no number.
+    """
     value = settings.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputRefused(

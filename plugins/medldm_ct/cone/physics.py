@@ -24,10 +24,11 @@ from medldm_ct.cone.helix import check_pitch
 from medldm_ct.cone.orbit import Orbit, circular, helical
 from medldm_ct.cone.projector import AXES, ConeTransform
 from medldm_ct.cone.scan_checks import check_views, object_is_truncated
-from medldm_ct.cone.stored_scan import beam_of, orbit_of, redundancy_of, settings_of, tensors_of, voxel_box
+from medldm_ct.cone.stored_scan import beam_of, orbit_of, settings_of, tensors_of, voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.stored_scan import redundancy_of
 from medldm_ct.withheld_views import withheld_views
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]

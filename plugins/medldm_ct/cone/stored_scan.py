@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,7 +14,8 @@ from medldm.errors import InputRefused
 from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES
-from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.redundancy import Redundancy
+from medldm_ct.stored_scan import in_radians, length
 
 GeometryName = Literal["cone-flat", "cone-curved"]
 _VECTORS = ("source_mm", "detector_mm", "columns_along", "rows_along")
@@ -95,23 +95,15 @@ def orbit_of(acquisition: Acquisition) -> Orbit | None:
                 why="Every view needs its own.",
                 fix="Store one number per view.",
             )
-    unit = settings.get("angle_unit")
-    if unit not in ("rad", "deg"):
-        raise InputRefused(
-            "E-CT-17",
-            f"The angles of the views have no known unit: angle_unit is {unit!r}.",
-            why="Radians and degrees cannot be told apart by looking at them.",
-            fix="State settings['angle_unit']: rad or deg.",
-        )
-    angles = torch.deg2rad(angles) if unit == "deg" else angles
+    angles = in_radians(angles, settings)
     return Orbit(
         detector,
         tuple(angles.tolist()),
-        _length(settings, "source_to_centre_mm"),
-        _length(settings, "source_to_detector_mm"),
+        length(settings, "source_to_centre_mm"),
+        length(settings, "source_to_detector_mm"),
         tuple(heights.tolist()),
-        _length(settings, "column_offset_mm", 0.0),
-        _length(settings, "row_offset_mm", 0.0),
+        length(settings, "column_offset_mm", 0.0),
+        length(settings, "row_offset_mm", 0.0),
     )
 
 
@@ -134,14 +126,6 @@ def beam_of(acquisition: Acquisition) -> ConeBeam:
     return beam
 
 
-def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
-    """The weights named with a measurement on a circle; None where it names none."""
-    kind: RedundancyName | None = acquisition.settings.get("weights")
-    if kind not in get_args(RedundancyName) or kind is None:
-        return None
-    return Redundancy.named(kind, math.radians(_length(acquisition.settings, "arc_deg")))
-
-
 def _detector(acquisition: Acquisition) -> Detector:
     settings = acquisition.settings
     if acquisition.axes != AXES:
@@ -162,19 +146,7 @@ def _detector(acquisition: Acquisition) -> Detector:
     return Detector(
         acquisition.size("row"),
         acquisition.size("column"),
-        _length(settings, "row_pitch_mm"),
-        _length(settings, "column_pitch_mm"),
+        length(settings, "row_pitch_mm"),
+        length(settings, "column_pitch_mm"),
         kind == "cone-curved",
     )
-
-
-def _length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    value = settings.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputRefused(
-            "E-CT-18",
-            f"The measurement states {name} as {value!r}.",
-            why="Rays cannot be placed in the image without this length.",
-            fix=f"Store settings[{name!r}] in mm.",
-        )
-    return float(value)
