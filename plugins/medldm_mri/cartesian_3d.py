@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.data import Acquisition, AffineMap, Grid, Volume
+from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
@@ -81,22 +81,9 @@ class CartesianMri3d:
             "calibration": self.mask.calibration,
         }
         tensors = {"mask": mask[..., None]}
-        return Acquisition(
-            physics=NAME,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="arbitrary",
-            modality="MR",
-            output=AffineMap.identity("arbitrary"),
-            tensors={**tensors, "maps": maps} if self.maps == "simulated" else tensors,
-            settings=settings,
-            noise_std=std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=NAME, noise_std=std, **settings),
-            source=volume.source,
-        )
+        if self.maps == "simulated":
+            tensors["maps"] = maps
+        return scene.measured(NAME, data, AXES, tensors=tensors, settings=settings, noise_std=std)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The SENSE operator of a measurement; its coil maps are estimated here.

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.data import Acquisition, AffineMap, Grid, Volume
+from medldm.data import Acquisition, Grid, Volume
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
 from medldm_mri.central_kspace import central_kspace
@@ -94,22 +94,7 @@ class NonuniformMri:
         tensors = {"trajectory": trajectory}
         if self.maps == "simulated":
             tensors["maps"] = scene.array.all()
-        return Acquisition(
-            physics=NAME,
-            data=data,
-            axes=AXES,
-            grid=grid,
-            quantity="arbitrary",
-            modality="MR",
-            output=AffineMap.identity("arbitrary"),
-            tensors=tensors,
-            settings=settings,
-            noise_std=std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=NAME, noise_std=std, **settings),
-            source=volume.source,
-        )
+        return scene.measured(NAME, data, AXES, tensors=tensors, settings=settings, noise_std=std)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The SENSE operator of a measurement; its coil maps are estimated here.

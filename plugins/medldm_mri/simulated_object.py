@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from medldm.data import Volume
+from medldm.data import Acquisition, AffineMap, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm_mri.coils import CoilArray
@@ -40,6 +41,7 @@ class SimulatedObject:
                 why="It has no k-space that a scanner could measure.",
                 fix="Choose a recipe of its modality.",
             )
+        self.volume = volume
         self.magnitude = volume.require_finite().data.cpu()
         self.array = CoilArray(volume.grid, coils)
         self.phase = "own" if self.magnitude.is_complex() else phase
@@ -53,3 +55,41 @@ class SimulatedObject:
     def maps(self, z: int) -> Tensor:
         """Coil maps (coil, y, x) complex64 of slice ``z``, sum of squares 1."""
         return self.array.at(z)
+
+    def measured(
+        self,
+        physics: str,
+        data: Tensor,
+        axes: tuple[str, ...],
+        *,
+        tensors: Mapping[str, Tensor],
+        settings: Mapping[str, Any],
+        noise_std: float,
+    ) -> Acquisition:
+        """The simulated measurement of the volume, on its grid.
+
+        Args:
+            physics: registered name.
+            data: k-space, of ``axes``.
+            axes: names of its axes.
+            tensors: that belong to it.
+            settings: of the measurement, also told in its history.
+            noise_std: standard deviation of its noise per real component.
+        """
+        volume = self.volume
+        return Acquisition(
+            physics=physics,
+            data=data,
+            axes=axes,
+            grid=volume.grid,
+            quantity="arbitrary",
+            modality="MR",
+            output=AffineMap.identity("arbitrary"),
+            tensors=tensors,
+            settings=settings,
+            noise_std=noise_std,
+            simulated=True,
+            name=volume.name,
+            history=volume.history.then("simulate", physics=physics, noise_std=noise_std, **settings),
+            source=volume.source,
+        )

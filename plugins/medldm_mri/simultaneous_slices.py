@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.data import Acquisition, AffineMap, Grid, Volume
+from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise
 from medldm.operators import Composition, LinearOperator
@@ -95,22 +95,9 @@ class SimultaneousSlices:
             "acceleration": acceleration_of(mask) * self.bands,
         }
         tensors = {"mask": mask, "reference": reference}
-        return Acquisition(
-            physics=NAME,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="arbitrary",
-            modality="MR",
-            output=AffineMap.identity("arbitrary"),
-            tensors={**tensors, "maps": scene.array.all()} if self.maps == "simulated" else tensors,
-            settings=settings,
-            noise_std=std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=NAME, noise_std=std, **settings),
-            source=volume.source,
-        )
+        if self.maps == "simulated":
+            tensors["maps"] = scene.array.all()
+        return scene.measured(NAME, data, AXES, tensors=tensors, settings=settings, noise_std=std)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """Coil maps, transform of each slice, sum of the bands; the maps are estimated here.
