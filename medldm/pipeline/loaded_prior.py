@@ -96,8 +96,7 @@ class LoadedPrior:
     @property
     def mirrors(self) -> bool:
         """Whether the networks see images mirrored at random."""
-        wanted, card = self.chosen.section.mirror, self.chosen.card
-        return card.mirrored and card.latent is None if wanted is None else wanted
+        return self.model.mirrors(self.chosen.section.mirror)
 
     def bound(self, like: Tensor, phase: Tensor | None, seed: int) -> BoundPrior:
         """The prior on its grid.
@@ -118,7 +117,7 @@ class LoadedPrior:
             slices_at_once=section.slices_at_once,
             seed=seed,
             quadrature=section.quadrature,
-            mirror=self.mirrors,
+            mirror=section.mirror,
             device=like.device,
         )
 

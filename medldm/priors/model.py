@@ -105,6 +105,10 @@ class PriorModel:
         """
         return facts_told(self.card, grid, facts or {}, stack_axis(self.card, grid, plane))
 
+    def mirrors(self, wanted: bool | None = None) -> bool:
+        """Whether its networks are shown images mirrored at random; None asks the card, and codes never are."""
+        return self.card.mirrored and self.card.latent is None if wanted is None else wanted
+
     def on(
         self,
         grid: Grid,
@@ -175,7 +179,7 @@ class PriorModel:
             at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
             bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
             bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
-        if (self.card.mirrored and not bound.latent) if mirror is None else mirror:
+        if self.mirrors(mirror):
             across = stack - 3 if self.card.dimensions == 2 else None
             bound = Mirrored(bound, [axis for axis in (-3, -2, -1) if axis != across], seed=seed)
         if phase is not None:
