@@ -1,6 +1,6 @@
 """The same batch in one process, on workers of a scheduler of its own processes, and as jobs of a fake Slurm.
 
-    python benchmarks/batch_clusters.py --scans 12 --out /tmp/clusters
+    python benchmarks/batch_clusters.py --scans 12 --out clusters
 
 Each way must give the same bytes. The scheduler and its workers are started as `dask scheduler` and `dask worker` on
 loopback; `sbatch`, `squeue` and `scancel` are small scripts put in front of PATH, which run the generated job script.

@@ -1,6 +1,6 @@
 """Many small scans, two workers, kills at random: is every output there, whole, and as if nothing had happened?
 
-    python benchmarks/batch_kills.py --scans 200 --kills 20 --out /tmp/kills
+    python benchmarks/batch_kills.py --scans 200 --kills 20 --out kills
 
 Reconstructs the scans once undisturbed in one process. Then once more with two worker processes, while SIGKILL hits a
 worker or the coordinator, chosen at random, at random moments; a killed coordinator is started again with the same

@@ -1,6 +1,6 @@
 """What the batch layer costs over a plain loop, and what a second process brings.
 
-    python benchmarks/batch_overhead.py --scans 4 --iterations 300 --out /tmp/overhead
+    python benchmarks/batch_overhead.py --scans 4 --iterations 300 --out overhead
 
 A plain loop calls `medldm.reconstruct` on each scan; the batch does the same scans in one process, then with one and
 with two worker processes. On a machine that others use too, the time spent outside `reconstruct` says more than a

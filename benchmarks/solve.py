@@ -22,7 +22,7 @@ from torch.nn import functional
 from medldm.data import Grid, ReadRequest, Volume
 from medldm.host import Host, load_host
 from medldm.host.shipped import shipped
-from medldm.inference import run
+from medldm.inference import Solver, run
 from medldm.pipeline.events import Teller
 from medldm.pipeline.posing import pose, start_image
 from medldm.pipeline.problem import Problem, problem_of
@@ -61,7 +61,7 @@ def brain(host: Host, slices: int, size: int) -> Volume:
     return replace(volume, data=data, grid=Grid.isotropic((slices, size, size), (1.0, 1.0, 1.0)))
 
 
-def posed_problem(host: Host, recipe: Recipe, volume: Volume) -> tuple[object, Problem]:
+def posed_problem(host: Host, recipe: Recipe, volume: Volume) -> tuple[Solver, Problem]:
     """The solver and the measured and posed problem; prints how long its parts took."""
     acquisition = measure(host, recipe, volume, Teller(()))
     begin = time.perf_counter()
@@ -90,10 +90,10 @@ def main() -> None:
         plain |= {"solver": {"name": method, "steps": arguments.steps}, "prior": {"name": METHODS[method]}}
         solver, posed = posed_problem(host, Recipe(name=arguments.recipe, **plain), volume)
         assert posed.prior is not None
-        warm_up = replace(solver, steps=1)  # type: ignore[type-var]
-        run(warm_up.solve(posed.likelihood, posed.prior, posed.start, posed.noise))  # type: ignore[attr-defined]
+        warm_up = replace(solver, steps=1)
+        run(warm_up.solve(posed.likelihood, posed.prior, posed.start, posed.noise))
         timed, begin = Timed(posed.prior), time.perf_counter()
-        run(solver.solve(posed.likelihood, timed, posed.start, posed.noise))  # type: ignore[attr-defined]
+        run(solver.solve(posed.likelihood, timed, posed.start, posed.noise))
         seconds = time.perf_counter() - begin
         print(f"  {method}: {seconds:.1f} s, {1 - timed.seconds / seconds:.0%} of it outside the networks", flush=True)
 
