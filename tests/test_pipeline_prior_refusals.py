@@ -70,6 +70,7 @@ def refused(
         ({"name": "toy-prior", "as": "volume"}, ComponentMissing, "E-PRI-36"),
         ({"name": "toy-prior", "complex": "channels"}, UsageError, "E-RCP-09.*phase-frozen"),
         ({"name": "toy-prior", "plane": "sagittal"}, UsageError, "E-RCP-09.*axial"),
+        ({"name": "toy-prior", "plane": "alternating"}, UsageError, "E-RCP-09.*axial"),
         ({"name": "toy-prior", "slices_at_once": 0}, UsageError, "E-RCP-09.*at least 1"),
         ({"name": "toy-prior", "quadrature": -0.1}, UsageError, "E-RCP-09.*from 0 to 1"),
         ({"name": "toy-prior", "mirror": 1}, UsageError, "E-RCP-09.*true or false"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medldm.inference import (
+    AlternatingPlanes,
     BoundPrior,
     ComplexAsChannels,
     Denoiser,
@@ -97,6 +98,9 @@ EVERY: dict[str, Callable[[], BoundPrior]] = {
     "uncertain-phase": lambda: PhaseFrozen(SlicewisePrior(_pixel(), DEPTH), _phase(), quadrature=0.3),
     "phase-of-latents": lambda: PhaseFrozen(SlicewisePrior(_latent(), DEPTH), _phase()),
     "mirrored": lambda: Mirrored(SlicewisePrior(_pixel(), DEPTH), (-2, -1)),
+    "alternating": lambda: AlternatingPlanes(
+        [SlicewisePrior(_pixel(), DEPTH), Turned(SlicewisePrior(_pixel(), DEPTH), (0, 1, 2), (0,))]
+    ),
     "turned": lambda: Turned(SlicewisePrior(_pixel(), DEPTH), (1, 0, 2), (0, 2)),
     "turned-latent": lambda: Turned(SlicewisePrior(_latent(), DEPTH), (2, 0, 1), (1,)),
 }
@@ -207,8 +211,8 @@ def test_it_moves_as_a_module(prior: BoundPrior) -> None:
     assert all(tensor.device.type == "meta" for tensor in [*moved.parameters(), *moved.buffers()])
     meta = prior.space.zeros(1, device="meta")
     assert prior.encode(prior.decode(meta)).device.type == "meta"
-    # Partitions and mirrorings need to know the noise.
-    if not any(isinstance(module, SlabPrior | Mirrored) for module in prior.modules()):
+    # Partitions, mirrorings and planes need to know the noise.
+    if not any(isinstance(module, SlabPrior | Mirrored | AlternatingPlanes) for module in prior.modules()):
         assert prior.denoise(meta, torch.ones(1, device="meta")).device.type == "meta"
 
 

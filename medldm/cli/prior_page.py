@@ -85,7 +85,8 @@ def _scans(card: PriorCard) -> Iterator[tuple[str, str]]:
     else:
         yield "values", f"{card.quantity}, 0 to the {intensity.percentile:g}th percentile of the scan"
     images = "volumes" if card.dimensions == 3 else f"slabs of {card.slab} slices" if card.slab > 1 else "single slices"
-    yield "sees", images + (f", {', '.join(card.planes)}" if card.dimensions == 2 else "")
+    turns = "" if card.cube is None else f", by turns where the edges of a voxel differ at most {card.cube:g} times"
+    yield "sees", images + (f", {', '.join(card.planes)}{turns}" if card.dimensions == 2 else "")
     yield "spacing", _range(card.spacing_mm)
     if card.slice_spacing_mm is not None:
         yield "slices apart", _range(card.slice_spacing_mm)

@@ -1,5 +1,6 @@
 """Inference: likelihoods, prior and solver protocols, the driver, noise."""
 
+from medldm.inference.alternating import AlternatingPlanes
 from medldm.inference.capabilities import (
     HasFilteredAdjoint,
     HasMeasurementProx,
@@ -39,6 +40,7 @@ from medldm.inference.turned import Turned
 from medldm.inference.weighted_gaussian import WeightedGaussian
 
 __all__ = [
+    "AlternatingPlanes",
     "Autoencoder",
     "BoundPrior",
     "Coherence",

@@ -20,7 +20,7 @@ from medldm.priors.card import PriorCard
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
 from medldm.priors.fit import Plan, ScanFacts, check_fit
-from medldm.priors.planes import planes_of
+from medldm.priors.stacks import stack_axes
 
 GRIDS = ("native", "prior")
 # For the memory plan: features where a card does not tell, slices a prior takes together unless told otherwise, and
@@ -65,12 +65,14 @@ class ChosenPrior:
         options = card.networks["autoencoder" if card.latent else "denoiser"]
         widths = [value for value in options.values() if isinstance(value, (list, tuple)) and value]
         width = max((int(value[0]) for value in widths if isinstance(value[0], int)), default=_WIDTH)
-        stack = 0 if self.section.plane is None else planes_of(grid).index(self.section.plane)
-        seen = [
-            max(n, card.size.at_least) for axis, n in enumerate(grid.shape) if card.dimensions == 3 or axis != stack
-        ]
-        together = 1 if card.dimensions == 3 else self.section.slices_at_once or _SLICES_AT_ONCE * card.slab
-        return weights + together * math.prod(seen) * width * _TENSORS_HELD * 4
+        sizes = [max(n, card.size.at_least) for n in grid.shape]
+        if card.dimensions == 3:
+            seen, together = math.prod(sizes), 1
+        else:
+            # The largest of the slices, where their plane alternates.
+            seen = max(math.prod(sizes) // sizes[axis] for axis in stack_axes(card, grid, self.section.plane))
+            together = self.section.slices_at_once or _SLICES_AT_ONCE * card.slab
+        return weights + together * seen * width * _TENSORS_HELD * 4
 
     def as_record(self) -> dict[str, Any]:
         """Facts for ``run.json``: the card's name and hashes, not the folder, whose name is of somebody's choosing."""

@@ -23,7 +23,6 @@ from medldm.inference import (
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.pipeline.loaded_prior import LoadedPrior
 from medldm.pipeline.recipe import NONE, Recipe, Section
-from medldm.priors.use import stack_axis
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,8 @@ def cohere(
 ) -> Cohered:
     """Apply a coherence along the stack of the slices that a prior sees, or of the nearest to axial ones of a volume.
 
+    Where the plane of the slices alternates, that is the stack of the scan's own.
+
     Args:
         coherence: that takes part.
         prior: which tells the stack.
@@ -110,7 +111,7 @@ def cohere(
     if coherence.nothing:
         return Cohered(noise, likelihood)
     grid = prior.grid
-    axis = stack_axis(prior.chosen.card, grid, prior.chosen.section.plane)
+    axis = prior.stacks[0]
     facts: dict[str, Any] = {"axis": "zyx"[axis], "spacing_mm": float(grid.spacing[axis])}
     if coherence.noise is not None and coherence.noise.length_mm > 0:
         noise = CorrelatedNoise.of(noise, coherence.noise.length_mm, *_stacks(prior, bound, axis))

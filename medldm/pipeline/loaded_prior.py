@@ -17,8 +17,11 @@ from medldm.inference import BoundPrior, HasObjectPhase, Physics
 from medldm.inference.conditioning import Value
 from medldm.operators import LinearOperator, Resample
 from medldm.pipeline.chosen_prior import ChosenPrior
+from medldm.priors.card import Plane
 from medldm.priors.family import PriorFamily
 from medldm.priors.model import PriorModel
+from medldm.priors.planes import planes_of
+from medldm.priors.stacks import stack_axes
 
 # The prior that each host loaded last.
 _LOADED: WeakKeyDictionary[Host, dict[tuple[Path, str, torch.device], PriorModel]] = WeakKeyDictionary()
@@ -92,6 +95,16 @@ class LoadedPrior:
     def told(self) -> dict[str, Value]:
         """All that the networks are told: by card, recipe, scan and grid. What is missing is unknown to them."""
         return self.model.told(self.grid, self.chosen.facts, self.chosen.section.plane)
+
+    @property
+    def stacks(self) -> tuple[int, ...]:
+        """The axes of its grid across which the slices lie that it sees by turns; one, mostly."""
+        return stack_axes(self.chosen.card, self.grid, self.chosen.section.plane)
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes of those slices."""
+        return tuple(planes_of(self.grid)[axis] for axis in self.stacks)
 
     @property
     def mirrors(self) -> bool:

@@ -10,8 +10,9 @@ from typing import Any, cast, get_args
 from medldm.errors import UsageError
 from medldm.inference.conditioning import Value
 from medldm.pipeline.recipe import Section, known_keys
-from medldm.priors.card import Plane, PriorCard
+from medldm.priors.card import PriorCard
 from medldm.priors.fit import Use
+from medldm.priors.stacks import PlaneChoice, can_alternate
 
 _OPTIONS = ("name", "as", "complex", "plane", "slices_at_once", "quadrature", "mirror")
 
@@ -22,7 +23,8 @@ class PriorSection:
 
     Attributes:
         use: ``slicewise``, ``slab`` or ``volume``; None takes what the card says.
-        plane: ``axial``, ``coronal`` or ``sagittal``, the slices that a slice prior sees; None takes those of the scan.
+        plane: ``axial``, ``coronal`` or ``sagittal``, the slices that a slice prior sees, or ``alternating``, others at
+            every noise level; None takes those of the scan, or alternates where card and voxels allow.
         slices_at_once: how many of them its network takes together; None leaves it to the prior.
         quadrature: standard deviation, in the prior's unit (1 is nearly the brightest), of what a complex image has out
             of phase; 0 where the phase that is frozen is believed.
@@ -32,7 +34,7 @@ class PriorSection:
     """
 
     use: Use | None = None
-    plane: Plane | None = None
+    plane: PlaneChoice | None = None
     slices_at_once: int | None = None
     quadrature: float = 0.0
     mirror: bool | None = None
@@ -67,7 +69,8 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     known_keys(f"prior, for {card.name}", section, (*_OPTIONS, *facts))
     use = _one_of(section, "as", get_args(Use), card)
     _one_of(section, "complex", (card.complex,), card)
-    plane = _one_of(section, "plane", card.planes if card.dimensions == 2 else (), card)
+    planes = (*card.planes, *(["alternating"] if can_alternate(card) else [])) if card.dimensions == 2 else ()
+    plane = _one_of(section, "plane", planes, card)
     at_once = section.get("slices_at_once")
     if at_once is not None and (not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1):
         raise _refused("slices_at_once", at_once, "a whole number, at least 1", card)
@@ -79,8 +82,11 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     mirror = section.get("mirror")
     if mirror is not None and (not isinstance(mirror, bool) or (mirror and card.latent is not None)):
         raise _refused("mirror", mirror, "true or false, and false for latents, which do not turn with the image", card)
-    told = {name: _fact(name, section[name], card) for name in facts if section.get(name) is not None}
-    return PriorSection(cast(Use | None, use), cast(Plane | None, plane), at_once, float(quadrature), mirror, told)
+    # The plane that is seen is told by the grid.
+    given = [name for name in facts if name != "plane" and section.get(name) is not None]
+    told = {name: _fact(name, section[name], card) for name in given}
+    chosen = cast(Use | None, use), cast(PlaneChoice | None, plane)
+    return PriorSection(*chosen, at_once, float(quadrature), mirror, told)
 
 
 def _one_of(section: Section, key: str, values: Sequence[str], card: PriorCard) -> str | None:

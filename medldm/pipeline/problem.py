@@ -99,6 +99,7 @@ def problem_of(posed: Posed, start: Tensor, samples: int = 1, tell: Teller | Non
     record["phase"] = "none" if phase is None else "frozen"
     record["quadrature"] = prior.chosen.section.quadrature
     record["mirrored"] = prior.mirrors
+    record["planes"] = list(prior.planes) if card.dimensions == 2 else []
     record["coherence"] = cohered.record
     events = [Event("prior", {"name": card.name, "weights_hash": prior.chosen.weights_hash, "told": record["told"]})]
     events.append(Event("intensity", _as_record(to_model)))

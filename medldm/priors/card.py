@@ -207,6 +207,8 @@ class PriorCard:
         slice_spacing_mm: distance of slices that a slab or volume prior was trained on; None where it does not matter.
         size: what sizes the networks take.
         mirrored: the networks learnt from images mirrored along every axis too, so that they may be shown them so.
+        cube: largest ratio of the edges of a voxel at which slice networks learnt slices of all ``planes``, not only
+            of the scan's own, so that they may be shown others at every noise level; None where they did not.
         sigma: noise levels of use, model units (for a latent prior: of the latent state); None for a regression.
         prediction: the parametrization.
         regression: the measurement that a regression is for; None for all other kinds.
@@ -242,6 +244,7 @@ class PriorCard:
     slice_spacing_mm: Range | None = None
     size: Size = field(default_factory=Size)
     mirrored: bool = False
+    cube: float | None = None
     facts: Facts = field(default_factory=Facts)
     latent: Latent | None = None
     training: Training = field(default_factory=Training)

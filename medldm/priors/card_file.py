@@ -33,7 +33,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Which scans it is for; lengths in mm",
         (
             *("modality", "anatomy", "quantity", "intensity", "dimensions", "planes", "slab"),
-            *("spacing_mm", "slice_spacing_mm", "size", "mirrored", "complex", "facts"),
+            *("spacing_mm", "slice_spacing_mm", "size", "mirrored", "cube", "complex", "facts"),
         ),
     ),
     (

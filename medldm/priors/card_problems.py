@@ -72,6 +72,11 @@ def _of_the_images(card: PriorCard) -> Iterator[str]:
         yield "'planes' is empty, but a prior of slices has at least one plane."
     if len(set(card.planes)) != len(card.planes):
         yield f"'planes' names one plane twice: {', '.join(card.planes)}."
+    if card.cube is not None:
+        if card.cube < 1:
+            yield f"'cube' is {card.cube:g}, but a ratio of edges, the longest over the shortest, is 1 or more."
+        if card.dimensions != 2 or len(card.planes) < 2:
+            yield "'cube' belongs to priors of slices that know more than one of the 'planes'."
     size = card.size
     if size.multiple < 1 or size.at_least < 1:
         yield "'size.multiple' and 'size.at_least' are 1 or more."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from medldm.data import AffineMap, Grid, attenuation_from_hu
 from medldm.errors import ComponentMissing
 from medldm.priors.card import Plane, PriorCard, Range
 from medldm.priors.planes import planes_of, pose_of
+from medldm.priors.stacks import PlaneChoice, stack_axes
 
 Use = Literal["slicewise", "slab", "volume"]
 
@@ -87,38 +88,35 @@ class Fit:
         raise ComponentMissing(first.code, first.what, why=why, fix=first.fix)
 
 
-def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: Plane | None = None) -> Fit:
+def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: PlaneChoice | None = None) -> Fit:
     """Hold a card against a scan.
 
     Args:
         card: of the prior.
         scan: its plain facts.
         use: what the recipe's ``prior.as`` asks for; None leaves it to the card.
-        plane: what its ``prior.plane`` asks for: the slices that a network of slices sees; None takes those along z.
+        plane: what its ``prior.plane`` asks for: the slices that a network of slices sees; None takes those along z, or
+            all by turns, see :func:`medldm.priors.stacks.stack_axes`.
 
     Returns:
         Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
-    stack = stack_of(card, scan.grid) if plane is None else planes_of(scan.grid).index(plane)
-    spacing, sentences, problems = _spacing(card, scan, stack)
-    problems = [*_of_the_scan(card, scan, plane or scan.plane), *_of_the_use(card, use), *problems]
+    by_the_card = plane in (None, "alternating")
+    stacks = stack_axes(card, scan.grid, plane) if by_the_card else (planes_of(scan.grid).index(cast(Plane, plane)),)
+    spacing, sentences, problems = _spacing(card, scan, stacks[0])
+    problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use), *problems]
     intensity = _intensity(card, scan)
     if intensity is None:
         problems.insert(0, _other_quantity(card, scan))
     grid = scan.grid if spacing == scan.grid.spacing else _regridded(scan.grid, spacing)
-    problems += _of_the_size(card, grid, stack)
+    problems += _of_the_size(card, grid, stacks)
     if problems or intensity is None:
         return Fit(tuple(problems), None)
     if intensity.source != intensity.target:
         sentences.insert(0, f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
-    sentences += [*_pose_sentences(card, grid), *_size_sentences(card, grid, stack)]
+    sentences += [*_pose_sentences(card, grid), *_size_sentences(card, grid, stacks), *_turn_sentences(grid, stacks)]
     return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
-
-
-def stack_of(card: PriorCard, grid: Grid) -> int:
-    """The axis along which a prior takes slices to lie: z, or for volumes the one nearest to the body's length."""
-    return pose_of(grid).order[0] if card.dimensions == 3 else 0
 
 
 def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[ComponentMissing]:
@@ -249,14 +247,14 @@ def _regridded(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     return Grid(shape, affine, grid.axes)
 
 
-def _seen(card: PriorCard, grid: Grid, stack: int) -> tuple[tuple[str, int], ...]:
+def _seen(card: PriorCard, grid: Grid, stacks: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
     """The axes that the network looks along, and their sizes."""
     named = tuple(zip(grid.axes, grid.shape, strict=True))
-    return tuple(one for axis, one in enumerate(named) if card.dimensions == 3 or axis != stack)
+    return tuple(one for axis, one in enumerate(named) if card.dimensions == 3 or stacks != (axis,))
 
 
-def _of_the_size(card: PriorCard, grid: Grid, stack: int) -> Iterator[ComponentMissing]:
-    small = [(axis, n) for axis, n in _seen(card, grid, stack) if 2 * n < card.size.at_least]
+def _of_the_size(card: PriorCard, grid: Grid, stacks: tuple[int, ...]) -> Iterator[ComponentMissing]:
+    small = [(axis, n) for axis, n in _seen(card, grid, stacks) if 2 * n < card.size.at_least]
     if small:
         sizes = " and ".join(f"{n} along {axis}" for axis, n in small)
         yield ComponentMissing(
@@ -272,11 +270,17 @@ def _pose_sentences(card: PriorCard, grid: Grid) -> Iterator[str]:
         yield f"The volume lies {grid.orientation} (z, y, x) and is turned for the prior to SPL, without interpolation."
 
 
-def _size_sentences(card: PriorCard, grid: Grid, stack: int) -> Iterator[str]:
+def _size_sentences(card: PriorCard, grid: Grid, stacks: tuple[int, ...]) -> Iterator[str]:
     size = card.size
-    padded = [(axis, n) for axis, n in _seen(card, grid, stack) if n < size.at_least]
-    tiled = [(axis, n) for axis, n in _seen(card, grid, stack) if size.at_most is not None and n > size.at_most]
+    padded = [(axis, n) for axis, n in _seen(card, grid, stacks) if n < size.at_least]
+    tiled = [(axis, n) for axis, n in _seen(card, grid, stacks) if size.at_most is not None and n > size.at_most]
     for axis, n in padded:
         yield f"Along {axis} the network sees {n} voxels padded to {size.at_least}."
     for axis, n in tiled:
         yield f"Along {axis} the {n} voxels are denoised in overlapping tiles of at most {size.at_most}."
+
+
+def _turn_sentences(grid: Grid, stacks: tuple[int, ...]) -> Iterator[str]:
+    if len(stacks) > 1:
+        planes = " and ".join(planes_of(grid)[axis] for axis in stacks)
+        yield f"The network sees {planes} slices by turns, from noise level to noise level."

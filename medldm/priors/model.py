@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medldm.data import Grid
+from medldm.inference.alternating import AlternatingPlanes
 from medldm.inference.complex_image import ComplexAsChannels, PhaseFrozen
 from medldm.inference.conditioning import Value
 from medldm.inference.denoiser import Denoiser
@@ -19,13 +20,14 @@ from medldm.inference.prior import BoundPrior
 from medldm.inference.slab import slabwise
 from medldm.inference.slicewise import slices_within
 from medldm.inference.turned import Turned, stacked_along
-from medldm.priors.card import Plane, PriorCard
+from medldm.priors.card import PriorCard
 from medldm.priors.family import Networks
 from medldm.priors.fit import Use
 from medldm.priors.planes import pose_of
 from medldm.priors.prediction import parametrization_of
+from medldm.priors.stacks import PlaneChoice, stack_axes
 from medldm.priors.told import conditioning_of, facts_told
-from medldm.priors.use import check_image, check_use, require_networks, stack_axis
+from medldm.priors.use import check_image, check_use, require_networks
 
 # From 2 to 16 at once a slice takes a processor the same time (within 10 %, slices of 160 x 160); fewer hold less.
 _SLICES_ON_CPU = 4
@@ -88,7 +90,7 @@ class PriorModel:
         return self
 
     def told(
-        self, grid: Grid, facts: Mapping[str, Value] | None = None, plane: Plane | None = None
+        self, grid: Grid, facts: Mapping[str, Value] | None = None, plane: PlaneChoice | None = None
     ) -> dict[str, Value]:
         """What the networks are told: what the card always tells, what is given, and what the grid knows.
 
@@ -98,12 +100,13 @@ class PriorModel:
         Args:
             grid: of the image.
             facts: given.
-            plane: of the slices that the network sees; None for those across z.
+            plane: of the slices that the network sees; None for those across z. Where it alternates, that of the
+                first is told.
 
         Raises:
             UsageError: ``E-PRM-05`` a fact or value is not known to the network, ``E-PRM-06`` one contradicts the card.
         """
-        return facts_told(self.card, grid, facts or {}, stack_axis(self.card, grid, plane))
+        return facts_told(self.card, grid, facts or {}, stack_axes(self.card, grid, plane)[0])
 
     def mirrors(self, wanted: bool | None = None) -> bool:
         """Whether its networks are shown images mirrored at random; None asks the card, and codes never are."""
@@ -117,7 +120,7 @@ class PriorModel:
         phase: Tensor | None = None,
         facts: Mapping[str, Value] | None = None,
         use: Use | None = None,
-        plane: Plane | None = None,
+        plane: PlaneChoice | None = None,
         slices_at_once: int | None = None,
         memory: int | None = None,
         tile: int | None = None,
@@ -140,7 +143,8 @@ class PriorModel:
             facts: what the networks are told besides, see :meth:`told`.
             use: ``slicewise`` or ``slab`` (single slices where the network takes no more) for networks of slices,
                 ``volume`` for those of volumes; None takes what the networks are.
-            plane: of the slices that a network of slices sees; None takes those across z.
+            plane: of the slices that a network of slices sees, or ``alternating``; None takes those across z, or of all
+                planes by turns where the card says so, see :func:`medldm.priors.stacks.stack_axes`.
             slices_at_once: how many slices the networks see at a time; None asks ``memory``.
             memory: bytes for the networks' activations; None takes half of a GPU's free memory, and few slices on a
                 CPU.
@@ -165,23 +169,27 @@ class PriorModel:
         if self.card.dimensions == 2 and self.device.type == "cpu":
             # A tenth less time for slices of 160 x 160, measured on one core for the slice networks that ship.
             self.channels_last()
-        stack = stack_axis(self.card, grid, plane)
-        told = facts_told(self.card, grid, facts or {}, stack)
-        condition = conditioning_of(self.card).vector(told).to(self.device)
-        if self.card.dimensions == 3:
-            pose = pose_of(grid)
-            z, y, x = (grid.shape[axis] for axis in pose.order)
-            bound = self._network_prior((z, y, x), condition, tile)
-            bound = bound if pose.canonical else Turned(bound, pose.order, pose.mirrored)
-        else:
-            inner = self._network_prior(tuple(n for axis, n in enumerate(grid.shape) if axis != stack), condition, tile)
-            slices = grid.shape[stack]
-            at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
-            bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
-            bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
-        if self.mirrors(mirror):
-            across = stack - 3 if self.card.dimensions == 2 else None
-            bound = Mirrored(bound, [axis for axis in (-3, -2, -1) if axis != across], seed=seed)
+        planes: list[BoundPrior] = []
+        for stack in stack_axes(self.card, grid, plane):
+            told = facts_told(self.card, grid, facts or {}, stack)
+            condition = conditioning_of(self.card).vector(told).to(self.device)
+            if self.card.dimensions == 3:
+                pose = pose_of(grid)
+                z, y, x = (grid.shape[axis] for axis in pose.order)
+                bound = self._network_prior((z, y, x), condition, tile)
+                bound = bound if pose.canonical else Turned(bound, pose.order, pose.mirrored)
+            else:
+                seen = tuple(n for axis, n in enumerate(grid.shape) if axis != stack)
+                inner = self._network_prior(seen, condition, tile)
+                slices = grid.shape[stack]
+                at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
+                bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
+                bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
+            if self.mirrors(mirror):
+                across = stack - 3 if self.card.dimensions == 2 else None
+                bound = Mirrored(bound, [axis for axis in (-3, -2, -1) if axis != across], seed=seed)
+            planes.append(bound)
+        bound = planes[0] if len(planes) == 1 else AlternatingPlanes(planes, seed=seed)
         if phase is not None:
             edge = PhaseFrozen(bound, phase, zero=self.card.intensity.zero, quadrature=quadrature)
             bound = edge.to(self.device)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medldm.data import Grid
 from medldm.errors import ComponentMissing, UsageError
-from medldm.priors.card import Plane, PriorCard
+from medldm.priors.card import PriorCard
 from medldm.priors.family import Networks
-from medldm.priors.fit import Use, stack_of, uses_of
-from medldm.priors.planes import planes_of
+from medldm.priors.fit import Use, uses_of
 
 
 def require_networks(card: PriorCard, networks: Networks) -> nn.Module:
@@ -75,21 +73,3 @@ def check_image(card: PriorCard, dtype: torch.dtype, phase: Tensor | None) -> No
             f"The prior {card.name!r} knows {knows}, and the image is real.",
             fix="Choose a prior of magnitudes.",
         )
-
-
-def stack_axis(card: PriorCard, grid: Grid, plane: Plane | None) -> int:
-    """The axis of a grid across which slices of a plane lie; for None z, or the one nearest to S for volumes.
-
-    Raises:
-        UsageError: ``E-PRM-09`` the networks have not seen that plane, or see volumes.
-    """
-    if plane is None:
-        return stack_of(card, grid)
-    if card.dimensions == 3 or plane not in card.planes:
-        raise UsageError(
-            "E-PRM-09",
-            f"The prior {card.name!r} cannot be asked for {plane} slices.",
-            why="It is a prior of volumes." if card.dimensions == 3 else f"It knows {' and '.join(card.planes)} ones.",
-            fix="Leave the plane out, or choose another prior.",
-        )
-    return planes_of(grid).index(plane)
