@@ -197,7 +197,7 @@ def test_the_record_names_the_planes_and_the_posterior_is_what_it_was(
     volume = Volume(
         torch.linspace(-900, 700, 16 * 18 * 20).reshape(SHAPE), Grid.isotropic(SHAPE), "HU", "CT", "phantom"
     )
-    images, records = [], []
+    images, records, cited = [], [], []
     for plane in ({}, {"plane": "axial"}):
         mapping: dict[str, Any] = {
             "acquisition": {"physics": "toy-attenuation"},
@@ -210,6 +210,9 @@ def test_the_record_names_the_planes_and_the_posterior_is_what_it_was(
             volume, out, recipe=from_mapping("test", mapping), simulate=True, host=host, device="cpu"
         )
         images.append(result.image.data)
-        records.append(json.loads((out / "run.json").read_text())["prior"]["planes"])
+        record = json.loads((out / "run.json").read_text())
+        records.append(record["prior"]["planes"])
+        cited.append(any("perpendicular" in paper for one in record["methods"] for paper in one["references"]))
     assert records == [["axial", "coronal", "sagittal"], ["axial"]]
+    assert cited == [True, False]
     torch.testing.assert_close(images[0], images[1], rtol=0, atol=1e-2)

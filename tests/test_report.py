@@ -180,8 +180,29 @@ def test_every_solver_and_metric_says_what_to_cite_as_full_references() -> None:
         assert all(re.search(r"\b(19|20)\d\d\b.*\.$", reference) for reference in listed), entry.name
         without += [] if listed else [entry.name]
     assert without == []
-    assert len(host.build("operators", "mri-cartesian", {"maps": "simulated"}).references) == 1
-    assert len(host.build("operators", "mri-cartesian", {"maps": "jsense"}).references) == 3
+
+
+def test_every_physics_says_what_to_cite_for_what_its_options_choose() -> None:
+    from medldm.host import load_host
+
+    host = load_host((), ())
+    for entry in host.entries("operators"):
+        listed = host.build("operators", entry.name, {}).references if entry.name != "identity" else ["1999."]
+        assert listed, entry.name
+        assert all(re.search(r"\b(19|20)\d\d\b.*\.$", reference) for reference in listed), entry.name
+    for name in ("mri-cartesian", "mri-cartesian-3d", "mri-nonuniform"):
+        by_maps = [
+            host.build("operators", name, {"maps": maps}).references
+            for maps in ("simulated", "walsh", "espirit", "jsense")
+        ]
+        more = [len(references) - len(by_maps[0]) for references in by_maps]
+        assert more == [0, 1, 1, 2], name
+    gridded, library = (
+        host.build("operators", "mri-nonuniform", {"nufft": nufft}).references for nufft in ("gridding", "finufft")
+    )
+    assert any("gridding" in reference for reference in gridded)
+    assert any("Barnett" in reference for reference in library)
+    assert not any("Barnett" in reference for reference in gridded)
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -25,6 +25,14 @@ _LATENT = (
     "R. Rombach, A. Blattmann, D. Lorenz, P. Esser, B. Ommer. High-resolution image synthesis with latent diffusion "
     "models. CVPR 2022. arXiv:2112.10752."
 )
+_MIRRORED = (
+    "M. Terris, T. Moreau, N. Pustelnik, J. Tachella. Equivariant plug-and-play image reconstruction. CVPR 2024. "
+    "arXiv:2312.01831."
+)
+_PLANES = (
+    "S. Lee, H. Chung, M. Park, J. Park, W.-S. Ryu, J. C. Ye. Improving 3D imaging with pre-trained perpendicular 2D "
+    "diffusion models. ICCV 2023. arXiv:2303.08440."
+)
 _PREDICTIONS = {
     "epsilon": "J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020. arXiv:2006.11239.",
     "v": "T. Salimans, J. Ho. Progressive distillation for fast sampling of diffusion models. ICLR 2022. "
@@ -67,6 +75,8 @@ def methods_of(
         prior = _method("prior", card.name, card.summary, host.find("priors", card.family).load())
         prior["references"] += [_LATENT] if card.latent else []
         prior["references"] += [_PREDICTIONS[card.prediction.kind]] if card.prediction.kind in _PREDICTIONS else []
+        prior["references"] += [_MIRRORED] if posed.prior.mirrors else []
+        prior["references"] += [_PLANES] if len(posed.prior.stacks) > 1 else []
         found.append(prior)
     if tried:
         name = str(recipe.classical["name"])

@@ -19,6 +19,11 @@ from medldm.operators import LinearOperator
 from medldm_astra.geometry import AstraScan, Projector, square_pixel
 from medldm_astra.matrix_operator import SliceMatrix
 
+_ASTRA = (
+    "W. van Aarle, W. J. Palenstijn, J. Cant, E. Janssens, F. Bleichrodt, A. Dabravolski, J. De Beenhouwer, K. J. "
+    "Batenburg, J. Sijbers. Fast and flexible X-ray tomography using the ASTRA toolbox. Optics Express 24(22), "
+    "25129-25147, 2016."
+)
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _START_ITERATIONS = 20
 # Weights per pixel and view: of the widest projector, strip, where bins are as wide as pixels.
@@ -43,6 +48,7 @@ class AstraCt:
         mu_water_per_mm: attenuation of water, between HU and 1/mm.
     """
 
+    references: ClassVar[tuple[str, ...]] = (_ASTRA,)
     explains: ClassVar[tuple[str, ...]] = ("ct-parallel", "ct-fan")
 
     geometry: Literal["parallel", "fan"] = "parallel"

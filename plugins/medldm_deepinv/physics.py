@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,10 @@ from medldm.inference import Gaussian, Noise
 from medldm.operators import LinearOperator
 from medldm_deepinv.slicewise_physics import Adjoint, SlicewisePhysics, built, tensor_of
 
+_DEEPINV = (
+    "J. Tachella, M. Terris, S. Hurault et al. DeepInverse: a Python package for solving imaging inverse problems with "
+    "deep learning. arXiv:2505.20160, 2025."
+)
 _PREFIX = "array/"
 
 
@@ -30,6 +34,8 @@ class DeepinvPhysics:
         adjoint: ``own``, deepinv's, which is checked; ``derivative``, by automatic differentiation.
         noise_std: standard deviation of the simulated noise per real component, in the measurement's unit.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_DEEPINV,)
 
     name: str = "Denoising"
     options: dict[str, Any] = field(default_factory=dict)

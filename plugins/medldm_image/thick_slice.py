@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
 import pydantic
@@ -20,6 +20,10 @@ from medldm_image.noise_model import GaussianNoise, NoiseOptions, noisy
 from medldm_image.slice_profile import Profile, SliceProfile, profile_matrix, slice_positions
 
 _Millimetre = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_PAPER = (
+    "H. Greenspan, G. Oz, N. Kiryati, S. Peled. MRI inter-slice reconstruction using super-resolution. Magnetic "
+    "Resonance Imaging 20(5), 437-446, 2002."
+)
 
 
 def _finer_along_z(grid: Grid, factor: int) -> Grid:
@@ -47,6 +51,8 @@ class ThickSlicePhysics:
         noise: added by ``simulate``.
         likelihood: of the reconstruction.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_PAPER,)
 
     slice_mm: _Millimetre = 5.0
     spacing_mm: _Millimetre | None = None

@@ -13,9 +13,9 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
-from medldm_mri import espirit, jsense, sense
+from medldm_mri import sense
 from medldm_mri.calibration import calibration_region
-from medldm_mri.coil_maps import MapsOption, maps_from_calibration
+from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
@@ -54,8 +54,7 @@ class CartesianMri:
     @property
     def references(self) -> tuple[str, ...]:
         """What to cite for this physics and its way to coil maps."""
-        maps = {"espirit": (espirit.PAPER,), "jsense": (espirit.PAPER, jsense.PAPER), "simulated": ()}
-        return (sense.PAPER, *maps[self.maps])
+        return (sense.PAPER, *papers_of(self.maps))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).

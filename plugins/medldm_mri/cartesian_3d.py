@@ -13,8 +13,9 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
+from medldm_mri import sense
 from medldm_mri.calibration import calibration_region
-from medldm_mri.coil_maps import MapsOption, maps_from_calibration
+from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import checked_maps, require_finite, require_signal
 from medldm_mri.masks import SamplingMask, acceleration_of
@@ -53,6 +54,11 @@ class CartesianMri3d:
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite for this physics and its way to coil maps."""
+        return (sense.PAPER, *papers_of(self.maps))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure a volume: phase, coils, Fourier transform along three axes, noise, and last the mask.

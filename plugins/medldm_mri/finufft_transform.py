@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from medldm.errors import ComponentMissing
 
+PAPER = (
+    "A. H. Barnett, J. Magland, L. af Klinteberg. A parallel nonuniform fast Fourier transform library based on an "
+    '"exponential of semicircle" kernel. SIAM Journal on Scientific Computing 41(5), C479-C504, 2019.'
+)
 # How much finer FINUFFT's grid is. Its own choice at this accuracy is 2, and takes more than twice as long here.
 _UPSAMPLING = 1.5
 

@@ -11,6 +11,11 @@ import math
 import torch
 from torch import Tensor
 
+PAPER = (
+    "P. J. Beatty, D. G. Nishimura, J. M. Pauly. Rapid gridding reconstruction with a minimal oversampling ratio. IEEE "
+    "Transactions on Medical Imaging 24(6), 799-808, 2005."
+)
+
 
 def kernel_width(tolerance: float, oversampling: float) -> int:
     """Samples of the fine grid that a sample of k-space is spread over, along each axis.

@@ -13,8 +13,9 @@ from torch import Tensor
 from medldm.data import Acquisition, Grid, Volume
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
+from medldm_mri import finufft_transform, kaiser_bessel, nonuniform_sense
 from medldm_mri.central_kspace import central_kspace
-from medldm_mri.coil_maps import MapsOption, maps_from_calibration
+from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.density_compensation import pipe_menon, ramp
 from medldm_mri.finufft_transform import FinufftTransform, has_finufft
 from medldm_mri.gridding import Gridding, matrix_bytes
@@ -63,6 +64,16 @@ class NonuniformMri:
     nufft: Literal["auto", "gridding", "finufft"] = "auto"
     tolerance: Annotated[float, Field(ge=1e-12, le=1e-2)] = 2e-5
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite for this physics, its transform and its way to coil maps."""
+        transforms = {
+            "gridding": (kaiser_bessel.PAPER,),
+            "finufft": (finufft_transform.PAPER,),
+            "auto": (kaiser_bessel.PAPER, finufft_transform.PAPER),
+        }
+        return (nonuniform_sense.PAPER, *transforms[self.nufft], *papers_of(self.maps))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, non-uniform Fourier transform, noise.

@@ -19,6 +19,10 @@ from medldm.operators import LinearOperator, Space
 from medldm_mri.sense import combine
 from medldm_mri.toeplitz import CirculantPreconditioner, PointSpread, ToeplitzGram
 
+PAPER = (
+    "K. P. Pruessmann, M. Weiger, P. Börnert, P. Boesiger. Advances in sensitivity encoding with arbitrary k-space "
+    "trajectories. Magnetic Resonance in Medicine 46(4), 638-651, 2001."
+)
 # Coil images held at once on an accelerator, fine grid included; on a CPU one slice at a time is the quickest.
 _ACCELERATOR_BYTES = 2**30
 

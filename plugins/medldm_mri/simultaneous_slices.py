@@ -13,7 +13,8 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise
 from medldm.operators import Composition, LinearOperator
-from medldm_mri.coil_maps import maps_from_calibration
+from medldm_mri import sense, slice_bands
+from medldm_mri.coil_maps import maps_from_calibration, papers_of
 from medldm_mri.kspace import checked_maps, require_finite, require_signal
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import unit_phase, windowed_centre
@@ -58,6 +59,11 @@ class SimultaneousSlices:
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: Literal["walsh", "espirit", "simulated"] = "espirit"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite for this physics and its way to coil maps."""
+        return (sense.PAPER, *slice_bands.PAPERS, *papers_of(self.maps))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, the sum of the bands, noise, and last the mask.

@@ -17,6 +17,15 @@ from torch import Tensor
 
 from medldm.operators import LinearOperator, Space
 
+PAPERS = (
+    "F. A. Breuer, M. Blaimer, R. M. Heidemann, M. F. Mueller, M. A. Griswold, P. M. Jakob. Controlled aliasing in "
+    "parallel imaging results in higher acceleration (CAIPIRINHA) for multi-slice imaging. Magnetic Resonance in "
+    "Medicine 53(3), 684-691, 2005.",
+    "K. Setsompop, B. A. Gagoski, J. R. Polimeni, T. Witzel, V. J. Wedeen, L. L. Wald. Blipped-controlled aliasing in "
+    "parallel imaging for simultaneous multislice echo planar imaging with reduced g-factor penalty. Magnetic "
+    "Resonance in Medicine 67(5), 1210-1224, 2012.",
+)
+
 
 class SliceBands(LinearOperator):
     """k-space of single slices (z, coil, ky, kx) -> of slices measured together (group, coil, ky, kx), complex.

@@ -16,6 +16,11 @@ from medldm_mri.espirit import COARSE_POINTS, first_eigenvectors, principal_comb
 from medldm_mri.interpolation import cubic_matrix, upsample
 from medldm_mri.root_sum_of_squares import root_sum_of_squares
 
+PAPER = (
+    "D. O. Walsh, A. F. Gmitro, M. W. Marcellin. Adaptive reconstruction of phased array MR imagery. Magnetic "
+    "Resonance in Medicine 43(5), 682-690, 2000."
+)
+
 
 @dataclass(frozen=True)
 class Walsh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -19,6 +19,11 @@ from medldm.inference.weighted_gaussian import WeightedGaussian
 from medldm.operators import LinearOperator
 from medldm_rtk.projector import ConeScan, JosephProjector
 
+_RTK = (
+    "S. Rit, M. Vila Oliva, S. Brousmiche, R. Labarbe, D. Sarrut, G. C. Sharp. The Reconstruction Toolkit (RTK), an "
+    "open-source cone-beam CT reconstruction toolkit based on the Insight Toolkit (ITK). Journal of Physics: "
+    "Conference Series 489, 012079, 2014."
+)
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _AXES = ("view", "row", "bin")
 _FULL_TURN = 1e-6
@@ -38,6 +43,8 @@ class RtkConeBeam:
         photons: per bin without an object, of the simulated counts.
         mu_water_per_mm: attenuation of water, between HU and 1/mm.
     """
+
+    references: ClassVar[tuple[str, ...]] = (_RTK,)
 
     views: Annotated[int, Field(ge=1, le=100_000)] = 180
     arc_deg: Annotated[float, Field(gt=0, le=360)] = 360.0

@@ -31,6 +31,11 @@ from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import redundancy_of
 from medldm_ct.withheld_views import withheld_views
 
+_DISTANCE_DRIVEN = (
+    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
+    "Biology 49(11), 2463-2475, 2004."
+)
+_FDK = "L. A. Feldkamp, L. C. Davis, J. W. Kress. Practical cone-beam algorithm. JOSA A 1(6), 612-619, 1984."
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Offset = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -62,6 +67,7 @@ class ConeTomography(ABC):
         likelihood: noise model of the reconstruction.
     """
 
+    references: ClassVar[tuple[str, ...]] = (_DISTANCE_DRIVEN, _FDK)
     name: ClassVar[str]
 
     start_deg: Offset = 0.0
