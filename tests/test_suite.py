@@ -95,6 +95,23 @@ def test_a_method_may_change_the_recipe(suite: Path, tmp_path: Path) -> None:
     assert rows["same", 1].metrics == rows["other", 1].metrics != rows["own", 1].metrics
 
 
+def test_a_method_may_have_an_operator_of_its_own(suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(
+        "acquisition: {physics: mri-cartesian, coils: 2, mask: {kind: uniform, acceleration: 1.5, calibration: 0.4, "
+        "partial: 0.75}}\noperator: {maps: simulated}\nsolver: {name: cg-sense, iterations: 5}\n"
+    )
+    methods = "{own: recipe, same: {set: [solver.iterations=5]}, real: {set: [operator.image=real]}}"
+    suite.write_text(suite.read_text().replace("{start: start, own: recipe, impossible: {name: sart}}", methods))
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only", "b"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    rows = {(row.method, row.seed): row for row in read_rows(tmp_path / "out" / "rows.ndjson")}
+    for seed in (1, 2):
+        assert rows["same", seed].metrics == rows["own", seed].metrics
+        assert rows["real", seed].metrics != rows["own", seed].metrics
+        assert rows["real", seed].chi != rows["own", seed].chi
+
+
 def test_only_a_part(suite: Path, tmp_path: Path) -> None:
     words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only"]
     CliRunner().invoke(app, [*words, "b"])

@@ -8,7 +8,7 @@ NEEDS: dict[str, str] = {
     "subsets": "the operator's measurement splits into parts, such as views",
     "preconditioner": "the operator brings an approximate inverse of its normal equations",
     "real": "the image is real",
-    "complex": "the image is complex",
+    "complex": "the image or what is measured of it is complex",
     "prior": "a diffusion prior takes part",
     "regressor": "a network takes part that was trained to turn the start image into the image",
     "decode-gradient": "the prior's decoder can be differentiated",

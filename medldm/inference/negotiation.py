@@ -22,7 +22,7 @@ _SENTENCES: dict[str, str] = {
     "subsets": "It needs an operator whose measurement splits into subsets, and that of {operator} does not.",
     "preconditioner": "It needs an operator with a preconditioner, and {operator} has none.",
     "real": "It works on real images, and {operator} maps complex ones.",
-    "complex": "It works on complex images, and {operator} maps real ones.",
+    "complex": "It works on complex measurements, and {operator} maps real images to real ones.",
     "prior": "It needs a diffusion prior, and {kind} is given.",
     "regressor": "It needs a network trained for this measurement, and {kind} is given.",
     "decode-gradient": "It differentiates the prior's decoder, and {prior}.",
@@ -42,7 +42,8 @@ class DeclaresDecodeGradient(Protocol):
 def provides(operator: LinearOperator) -> frozenset[str]:
     """The words that an operator answers to."""
     words = {word for word, protocol in _PROTOCOLS.items() if isinstance(operator, protocol)}
-    return frozenset(words | {"complex" if operator.domain.is_complex else "real"})
+    words |= {"complex"} if operator.domain.is_complex or operator.codomain.is_complex else set()
+    return frozenset(words if operator.domain.is_complex else words | {"real"})
 
 
 def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPrior | None = None) -> list[str]:

@@ -17,7 +17,7 @@ from medldm.data.volume import Modality
 from medldm.errors import MedldmError, UsageError
 from medldm.host import Host
 from medldm.host.yaml_file import read_mapping
-from medldm.inference import run
+from medldm.inference import Likelihood, run
 from medldm.pipeline.checks import check_finite
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
@@ -52,7 +52,8 @@ class Task:
     ``methods`` maps a name to ``recipe`` (the recipe's own solver, its prior tried against the classical one),
     ``classical`` (the classical one alone), ``start`` (its start image), ``physics-start`` (the start image of the
     physics alone), a solver section, or ``set`` with assignments that change the recipe. A solver section may hold a
-    ``prior`` and a ``coherence`` of its own. The prior of the last two is believed untried.
+    ``prior`` and a ``coherence`` of its own. The prior of the last two is believed untried. What is set in the section
+    ``operator`` gives that method an operator of its own, of the same measurement.
     """
 
     recipe: str
@@ -123,8 +124,9 @@ def run_suite(
 ) -> Iterator[Row]:
     """Yield a row per recipe, case, seed and method; rows in ``done`` are not computed again.
 
-    Every method of a recipe sees the same measurement and the same operator. A method that fails gives a row with its
-    error, and the suite goes on. With ``middle`` every case is cut to so many slices from its middle.
+    Every method of a recipe sees the same measurement, and the same operator unless it sets another. One that fails
+    gives a row with its error, and the suite goes on. With ``middle`` every case is cut to so many slices from its
+    middle.
     """
     finished = {row.key for row in done}
     total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
@@ -162,13 +164,13 @@ def _case_rows(
         try:
             with PeakMemory() as memory:
                 begun = time.perf_counter()
-                estimate = _estimate(host, recipe, task.methods[method], posed, start)
+                estimate, likelihood = _estimate(host, recipe, task.methods[method], posed, start)
                 solved = time.perf_counter() - begun
             image = finished_volume(estimate, acquisition, volume, method)
             yield replace(
                 row,
                 metrics=compare(host, image, volume),
-                chi=float(posed.likelihood.chi(estimate).mean()),
+                chi=float(likelihood.chi(estimate).mean()),
                 solve_seconds=solved,
                 peak_memory_bytes=memory.bytes,
             )
@@ -178,11 +180,12 @@ def _case_rows(
 
 def _estimate(
     host: Host, recipe: Recipe, method: str | dict[str, Any], posed: Posed, start: torch.Tensor
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, Likelihood]:
+    shared = recipe.operator
     if method == START:
-        return start[None]
+        return start[None], posed.likelihood
     if method == PHYSICS_START:
-        return posed.physics.start(posed.acquisition, posed.operator)[None]
+        return posed.physics.start(posed.acquisition, posed.operator)[None], posed.likelihood
     if isinstance(method, dict) and "set" in method:
         recipe = recipe.changed([*method["set"], "classical={}"])
     elif isinstance(method, dict):
@@ -197,14 +200,18 @@ def _estimate(
             f"The method {method!r} is not known.",
             fix="recipe, classical, start, physics-start, a solver section, or set: [section.key=value].",
         )
-    posed = with_solver(host, recipe, posed)
+    if recipe.operator == shared:
+        posed = with_solver(host, recipe, posed)
+    else:
+        posed = pose(host, recipe, posed.acquisition, posed.noise.case, posed.acquisition.data.device)
+        start = start_image(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)
     trial = trial_of(host, recipe, posed, problem, start, Teller())
     chosen = posed.solver if trial is None else trial.leaning(posed.solver)
     solution = run(chosen.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
     estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)
-    return estimate
+    return estimate, posed.likelihood
 
 
 def _volume(host: Host, case: SuiteCase, data: Path, middle: int | None) -> Volume:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
-from medldm_mri import sense
+from medldm_mri import phase_constrained, sense
 from medldm_mri.calibration import calibration_region
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
@@ -21,6 +21,7 @@ from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
+from medldm_mri.phase_constrained import PhaseConstrained
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.withheld_lines import withheld_lines
@@ -41,6 +42,8 @@ class CartesianMri:
         maps: coil maps of the reconstruction. ``walsh`` and, better, ``espirit`` estimate them from the calibration
             lines, and ``jsense`` goes on from there with all lines; ``simulated`` takes those that made the
             measurement, which no scanner can.
+        image: ``complex``, or ``real`` but for the phase that the centre of k-space shows: what partial Fourier needs,
+            where only one side of k-space was measured. A phase that varies faster than that centre shows is lost.
         likelihood: noise model of the reconstruction.
     """
 
@@ -49,12 +52,14 @@ class CartesianMri:
     mask: SamplingMask = field(default_factory=SamplingMask)
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
+    image: Literal["complex", "real"] = "complex"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What to cite for this physics and its way to coil maps."""
-        return (sense.PAPER, *papers_of(self.maps))
+        """What to cite for this physics, its way to coil maps and to real images."""
+        phase = phase_constrained.PAPERS if self.image == "real" else ()
+        return (sense.PAPER, *papers_of(self.maps), *phase)
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).
@@ -89,7 +94,7 @@ class CartesianMri:
         Raises:
             InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-06 it is not finite;
                 E-MRI-05 the image grid has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where
-                they are asked for.
+                they are asked for; E-MRI-07 no centre that would show a phase.
         """
         mask = checked_mask(acquisition)
         slices, coils, ny, nx = acquisition.data.shape
@@ -110,10 +115,13 @@ class CartesianMri:
             maps = maps_from_calibration(self.maps, acquisition.data[..., ky, kx], (ny, nx))
             if self.maps == "jsense":
                 maps = Jsense().refine(maps, acquisition.data, lambda estimate: Sense(estimate, mask))
-        return Sense(maps, mask, slices=slices)
+        operator = Sense(maps, mask, slices=slices)
+        if self.image == "complex":
+            return operator
+        return PhaseConstrained(operator, measured_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """The zero-filled image ``A^H y``, complex (z, y, x); darker than the object by the unsampled energy."""
+        """The zero-filled image ``A^H y`` (z, y, x); darker than the object by the unsampled energy."""
         return operator.H(acquisition.data)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:

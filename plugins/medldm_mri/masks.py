@@ -35,7 +35,10 @@ class SamplingMask:
             ``poisson-disc-2d``.
         acceleration: all samples of the grid per measured one, calibration included; 1 measures everything.
         calibration: fraction of the lines of each undersampled axis that is fully sampled around the centre.
-        axis: phase-encoding axis, along which lines are left out; the 2-D kinds have no use for it.
+        axis: phase-encoding axis, along which lines are left out; of the 2-D kinds only ``partial`` uses it.
+        partial: share of k-space along ``axis``, from its lower end, beyond which nothing is measured (partial Fourier,
+            5/8 or 6/8 on scanners); 1 measures both sides. Less than ``acceleration`` leaves is measured where that
+            share holds no more.
         decay: how sampling thins out towards the edge of k-space, 0 for not at all. Of ``variable-density-*`` the
             power p in the density ``(1 - r)^p``, r being the distance from the centre over the largest one
             (Lustig et al. 2007). Of ``poisson-disc-*`` the growth of the discs' radius, ``1 + p r``.
@@ -45,6 +48,7 @@ class SamplingMask:
     acceleration: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 4.0
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.08
     axis: Literal["y", "x"] = "x"
+    partial: Annotated[float, Field(gt=0.5, le=1)] = 1.0
     decay: Annotated[float, Field(ge=0, le=20)] = 2.0
 
     @property
@@ -56,13 +60,23 @@ class SamplingMask:
         """The mask for a k-space of ``shape`` (ky, kx): float32 zeros and ones.
 
         Raises:
-            UsageError: E-MRI-01 when the calibration region alone has more samples than the acceleration leaves.
+            UsageError: E-MRI-01 when the calibration region alone has more samples than the acceleration leaves, or
+                reaches beyond the measured side.
         """
         grid = shape if self.is_2d else (shape[0], 1) if self.axis == "y" else (1, shape[1])
         block = tuple(slice(0, 1) if n == 1 else _centred(n, self.calibration) for n in grid)
         calibrated = np.zeros(grid, dtype=bool)
         calibrated[block] = True
-        budget = max(1, round(calibrated.size / self.acceleration))
+        beyond = self._beyond(grid)
+        if bool((calibrated & beyond).any()):
+            raise UsageError(
+                "E-MRI-01",
+                f"The calibration region reaches beyond the {self.partial:g} of k-space that is measured.",
+                why="It lies around the centre, as many lines on either side.",
+                fix="Lower the calibration fraction, or raise partial.",
+            )
+        free = ~calibrated & ~beyond
+        budget = min(max(1, round(calibrated.size / self.acceleration)), int((~beyond).sum()))
         outer = budget - int(calibrated.sum())
         if outer < 0:
             raise UsageError(
@@ -74,15 +88,21 @@ class SamplingMask:
             )
         stream = noise.stream("mask")
         if self.kind == "uniform":
-            chosen = _equispaced(~calibrated, outer, stream)
+            chosen = _equispaced(free, outer, stream)
         elif self.kind.startswith("poisson-disc"):
-            chosen = _poisson_disc(~calibrated, outer, 1 + self.decay * _radius(grid), stream)
+            chosen = _poisson_disc(free, outer, 1 + self.decay * _radius(grid), stream)
         elif self.kind.startswith("variable-density"):
-            chosen = _weighted(~calibrated, outer, (1 - _radius(grid)) ** self.decay, stream)
+            chosen = _weighted(free, outer, (1 - _radius(grid)) ** self.decay, stream)
         else:
-            chosen = _weighted(~calibrated, outer, np.ones(grid), stream)
+            chosen = _weighted(free, outer, np.ones(grid), stream)
         mask = torch.from_numpy((calibrated | chosen).astype(np.float32))
         return mask.expand(shape).contiguous()
+
+    def _beyond(self, grid: tuple[int, int]) -> NDArray[np.bool_]:
+        """What partial Fourier leaves out, (ky, kx)."""
+        axis = 0 if self.axis == "y" else 1
+        lines = np.arange(grid[axis]) >= round(self.partial * grid[axis])
+        return np.broadcast_to(lines[:, None] if axis == 0 else lines, grid)
 
 
 def acceleration_of(mask: Tensor) -> float:
