@@ -8,23 +8,20 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
 import pydicom
 import pytest
+from pacs_commands import certificate_of_loopback, run
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
-from typer.testing import CliRunner
 
-from medldm.cli.app import app
 from medldm.errors import UsageError
 from medldm.pacs.address import Node, Tls, check_web
 from medldm.pacs.received import Received
@@ -35,11 +32,6 @@ acquisition: {physics: identity, noise: {std: 5.0, of: absolute}}
 solver: {name: cgls, iterations: 2}
 outputs: {write: [dicom], report: false}
 """
-
-
-def run(*words: object, **how: Any) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(word) for word in words], **how)
-    return result.exit_code, result.stdout + result.stderr
 
 
 def free_port() -> int:
@@ -330,22 +322,10 @@ def test_commands_that_say_too_little_or_too_much(tmp_path: Path) -> None:
     assert run("fetch", *study, "--web", "https://h", "--token-file", tmp_path / "none")[0] == 2
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this computer's loopback address that nobody vouches for, and its key."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl is not installed")
-    certificate, key = folder / "peer.pem", folder / "peer.key"
-    names = ["-subj", "/CN=peer", "-addext", "subjectAltName=IP:127.0.0.1"]
-    new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([program, *new, *names], check=True, capture_output=True)
-    return certificate, key
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_encrypted_association_checks_who_it_is(series: Path, tmp_path: Path) -> None:
-    certificate, key = _certificate(tmp_path)
+    certificate, key = certificate_of_loopback(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(str(certificate), str(key))
     with _Peer(context=context) as peer:
@@ -355,39 +335,3 @@ def test_an_encrypted_association_checks_who_it_is(series: Path, tmp_path: Path)
         assert code == 1
         assert "E-PACS-06" in said
         assert len(peer.stored) == 4
-
-
-class _Guarded(BaseHTTPRequestHandler):
-    """A service that refuses everybody and remembers what they showed."""
-
-    shown: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.shown.append(str(self.headers.get("Authorization")))
-        self.send_error(401)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def test_a_token_is_shown_to_the_service_and_to_nobody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("dicomweb_client")
-    caplog.set_level(logging.DEBUG)
-    (tmp_path / "token").write_text("SECRET-FILE\n")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Guarded)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        words = ("fetch", "--web", f"http://127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3", "-v")
-        first = run(*words, "-o", tmp_path / "out", env={"MEDLDM_DICOMWEB_TOKEN": "SECRET-ENV"})
-        second = run(*words, "-o", tmp_path / "out", "--token-file", tmp_path / "token")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert _Guarded.shown == ["Bearer SECRET-ENV", "Bearer SECRET-FILE"]
-    for code, said in (first, second):
-        assert code == 1
-        assert "E-PACS-07" in said
-        assert "SECRET" not in said
-    assert "SECRET" not in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,13 @@ class Web:
             UsageError: E-PACS-02, E-PACS-03, E-PACS-04.
         """
         url = check_web(self.url, self.token)
-        session = package("requests").Session()
+        requests = package("requests")
+        session = requests.Session()
+        # Left to itself it would take authorities of the environment in the place of ours, and a password that a netrc
+        # file holds for this host in the place of the token.
+        session.trust_env = False
+        session.proxies.update(requests.utils.get_environ_proxies(url))
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         if self.tls is not None:
             self.tls.context()  # files that cannot be used are told of now
             if self.tls.authorities is not None:
