@@ -14,6 +14,7 @@ from medldm.errors import ComponentMissing
 from medldm.operators import Resample
 from medldm.priors.card import Intensity, Prediction, PriorCard, Range, Size
 from medldm.priors.fit import ScanFacts, check_fit
+from medldm.priors.planes import planes_of
 
 CARD = PriorCard(
     name="chest",
@@ -146,7 +147,7 @@ def test_quantities() -> None:
 )
 def test_planes(order: tuple[int, int, int], plane: str) -> None:
     facts = scan(grid=turned(order))
-    assert facts.plane == plane
+    assert planes_of(facts.grid)[0] == plane
     assert codes(CARD, facts) == ([] if plane == "axial" else ["E-PRI-34"])
     assert codes(replace(CARD, planes=("axial", "coronal", "sagittal")), facts) == []
     assert codes(VOLUME, facts) == []

@@ -39,11 +39,6 @@ class ScanFacts:
     grid: Grid
     is_complex: bool = False
 
-    @property
-    def plane(self) -> Plane:
-        """Of the slices along z, the nearest of the three."""
-        return planes_of(self.grid)[0]
-
 
 @dataclass(frozen=True)
 class Plan:

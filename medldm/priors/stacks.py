@@ -33,7 +33,7 @@ def stack_axes(card: PriorCard, grid: Grid, plane: PlaneChoice | None) -> tuple[
         UsageError: ``E-PRM-09`` the networks have not seen that plane, know one only, or see volumes.
     """
     if plane is None:
-        return _all_planes(card, grid) if _is_cube(card, grid) else (stack_of(card, grid),)
+        return _all_planes(card, grid) if _is_cube(card, grid) else (_own_stack(card, grid),)
     if plane == "alternating":
         if not can_alternate(card):
             raise _refused(card, "slices of alternating planes")
@@ -43,7 +43,7 @@ def stack_axes(card: PriorCard, grid: Grid, plane: PlaneChoice | None) -> tuple[
     return (planes_of(grid).index(plane),)
 
 
-def stack_of(card: PriorCard, grid: Grid) -> int:
+def _own_stack(card: PriorCard, grid: Grid) -> int:
     """The axis along which a prior takes slices to lie: z, or for volumes the one nearest to the body's length."""
     return pose_of(grid).order[0] if card.dimensions == 3 else 0
 

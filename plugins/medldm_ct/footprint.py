@@ -22,6 +22,10 @@ from torch import Tensor
 
 from medldm_ct.geometry import Geometry, ImagePlane
 
+PAPER = (
+    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
+    "Biology 49(11), 2463-2475, 2004."
+)
 # Overlaps of bin and pixel below this share of a pixel are left out of both matrices.
 _NEGLIGIBLE = 1e-7
 # Crossings handled at a time by one thread: they stay in the second-level cache.

@@ -16,6 +16,7 @@ from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
+from medldm_ct import footprint
 from medldm_ct.attenuation import attenuation_of
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.extrapolation import rows_are_truncated
@@ -27,10 +28,6 @@ from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
 from medldm_ct.withheld_views import withheld_views
 
-_FOOTPRINTS = (
-    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
-    "Biology 49(11), 2463-2475, 2004."
-)
 _FBP = "A. C. Kak, M. Slaney. Principles of Computerized Tomographic Imaging. IEEE Press, 1988."
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -59,7 +56,7 @@ class ComputedTomography(ABC):
         likelihood: noise model of the reconstruction.
     """
 
-    references: ClassVar[tuple[str, ...]] = (_FOOTPRINTS, _FBP)
+    references: ClassVar[tuple[str, ...]] = (footprint.PAPER, _FBP)
     name: ClassVar[str]
 
     views: Annotated[int, Field(ge=1, le=100_000)] = 180

@@ -16,6 +16,7 @@ from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
+from medldm_ct import footprint
 from medldm_ct.attenuation import attenuation_of
 from medldm_ct.cone.fdk import FeldkampOperator
 from medldm_ct.cone.finer import finer_projections, projection_bytes
@@ -31,10 +32,6 @@ from medldm_ct.redundancy import Redundancy, RedundancyName
 from medldm_ct.stored_scan import redundancy_of
 from medldm_ct.withheld_views import withheld_views
 
-_DISTANCE_DRIVEN = (
-    "B. De Man, S. Basu. Distance-driven projection and backprojection in three dimensions. Physics in Medicine and "
-    "Biology 49(11), 2463-2475, 2004."
-)
 _FDK = "L. A. Feldkamp, L. C. Davis, J. W. Kress. Practical cone-beam algorithm. JOSA A 1(6), 612-619, 1984."
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Offset = Annotated[float, Field(allow_inf_nan=False)]
@@ -67,7 +64,7 @@ class ConeTomography(ABC):
         likelihood: noise model of the reconstruction.
     """
 
-    references: ClassVar[tuple[str, ...]] = (_DISTANCE_DRIVEN, _FDK)
+    references: ClassVar[tuple[str, ...]] = (footprint.PAPER, _FDK)
     name: ClassVar[str]
 
     start_deg: Offset = 0.0
