@@ -3,16 +3,19 @@
     python benchmarks/batch_overhead.py --scans 4 --iterations 300 --out overhead
 
 A plain loop calls `medldm.reconstruct` on each scan; the batch does the same scans in one process, then with one and
-with two worker processes. On a machine that others use too, the time spent outside `reconstruct` says more than a
-difference of two long times, so both are printed.
+with two worker processes. Two plain loops at once, of half the scans each, say what two processes can bring on this
+machine at most, where cores share caches and memory. On a machine that others use too, the time spent outside
+`reconstruct` says more than a difference of two long times, so both are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,27 @@ def write_recipe(path: Path, iterations: int) -> str:
     return str(path)
 
 
+def plain_loop(scans: list[Path], recipe: str, warm: str, out: Path, meeting: Any = None) -> tuple[float, float]:
+    """Wall time and CPU time of `reconstruct` on each of `scans`, after what is loaded once; meet the others first."""
+    host, read = load_host(), ReadRequest(modality="MR")
+    reconstruct(scans[0], out / "warm", recipe=warm, simulate=True, read=read, host=host)
+    if meeting is not None:
+        meeting.wait()
+    wall, cpu = time.perf_counter(), time.process_time()
+    for scan in scans:
+        reconstruct(scan, out / scan.name[:5], recipe=recipe, simulate=True, read=read, host=host)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def two_plain_loops(scans: list[Path], recipe: str, warm: str, out: Path) -> float:
+    """Seconds of two processes with half of `scans` each, from their start together to the end of the later one."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(2, mp_context=context) as pool:
+        meeting = manager.Barrier(2)
+        halves = [pool.submit(plain_loop, scans[n::2], recipe, warm, out / str(n), meeting) for n in (0, 1)]
+        return max(half.result()[0] for half in halves)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=int, default=4)
@@ -68,18 +92,11 @@ def main() -> None:
     for number in range(args.scans):
         image = nib.Nifti1Image(rng.random(SHAPE, dtype=np.float32), np.eye(4))
         nib.save(image, scans / f"scan{number}.nii.gz")
-    host, read = load_host(), ReadRequest(modality="MR")
+    paths = sorted(scans.iterdir())
+    warm, recipe = write_recipe(args.out / "warm.yaml", 2), write_recipe(args.out / "work.yaml", args.iterations)
+    loop = plain_loop(paths, recipe, warm, args.out / "loop")
 
-    # What is loaded once is loaded now.
-    warm = write_recipe(args.out / "warm.yaml", 2)
-    reconstruct(scans / "scan0.nii.gz", args.out / "warm", recipe=warm, simulate=True, read=read, host=host)
-    recipe = write_recipe(args.out / "work.yaml", args.iterations)
-
-    wall, cpu = time.perf_counter(), time.process_time()
-    for scan in sorted(scans.iterdir()):
-        reconstruct(scan, args.out / "loop" / scan.name[:5], recipe=recipe, simulate=True, read=read, host=host)
-    loop = time.perf_counter() - wall, time.process_time() - cpu
-
+    host = load_host()
     inside = Inside()
     task.reconstruct = inside  # type: ignore[assignment]
     settings = Settings(recipe=recipe, simulate=True, modality="MR")
@@ -111,6 +128,8 @@ def main() -> None:
             result[f"{workers} worker processes, s once they are there"] = round(time.perf_counter() - first[0], 1)
         one, two = (result[f"{n} worker processes, s once they are there"] for n in (1, 2))
         result["two over one"] = round(one / two, 2)
+        both = two_plain_loops(paths, recipe, warm, args.out / "both")
+        result["two plain loops over one, without the batch"] = round(loop[0] / both, 2)
     result["load of the machine"] = os.getloadavg()
     print(json.dumps(result, indent=2))
 
