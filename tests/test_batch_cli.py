@@ -74,6 +74,8 @@ def test_the_ways_of_a_batch(words: list[str], tmp_path: Path, pretended: Preten
     result = call("batch", "status", out)
     assert result.exit_code == 0
     assert "2 done, 1 failed; nobody is at work" in result.stdout
+    assert "E-BUG-01: " in result.stdout
+    assert "poison" in result.stdout
     found = lines(call("batch", "status", out, "--json", "--rows", "--verify").stdout)[0]
     assert found["failures"][0]["code"] == "E-BUG-01"
     assert [row["state"] for row in found["rows"]] == ["done", "failed", "done"]

@@ -23,6 +23,7 @@ from medldm.batch import limits
 from medldm.batch.batch import check_all_done
 from medldm.batch.finished import read_manifest_of
 from medldm.batch.index import Index
+from medldm.batch.pages import write_page
 from medldm.batch.planning import begun_before
 from medldm.batch.status import status, verify
 from medldm.batch.workplace import opened
@@ -154,7 +155,7 @@ def test_a_poison_scan_is_given_up_with_its_reason_and_retried_on_request(scene:
     assert (lines[1].attempts, lines[1].code) == (3, "E-BUG-01")
     assert "poison" in lines[1].reason
     with pytest.raises(BatchFailed, match=r"1 of 3 scans failed: scan1: E-BUG-01") as caught:
-        check_all_done(lines, anonymous=False)
+        check_all_done(lines)
     assert caught.value.exit_code == 7
     run(scans, out, recipe, attempts=3)
     assert len(pretended.done) == 5, "it stays given up"
@@ -467,3 +468,16 @@ def test_status_of_very_many_scans_is_there_at_once(tmp_path: Path) -> None:
 def test_no_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="E-BAT-12"):
         status(tmp_path)
+
+
+def test_the_page_of_a_batch_names_the_scans_that_were_given_up(scene: Scene, pretended: Pretended) -> None:
+    scans, out, recipe = scene
+
+    def poison(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("poison")
+
+    pretended.instead["scan1.nii.gz"] = poison
+    run(scans, out, recipe, attempts=1)
+    page = write_page(out).read_text(encoding="utf-8")
+    assert "1 scan without a result" in page
+    assert "<td>E-BUG-01</td>" in page

@@ -65,7 +65,7 @@ def test_cropping_keeps_every_voxel_in_its_place() -> None:
     assert torch.equal(volume.data, data[1:3])
     assert volume.grid.world((0, 2, 3)) == pytest.approx(grid.world((1, 2, 3)))
     assert volume.history.as_list()[-1] == {"event": "slices", "start": 1, "stop": 3}
-    with pytest.raises(InputRefused, match="E-GEO-23"):
+    with pytest.raises(InputRefused, match=r"E-GEO-23.*range 7:9 takes none of the volume.s 2 slices"):
         volume.cropped(slice(7, 9))
 
 

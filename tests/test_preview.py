@@ -51,6 +51,8 @@ def test_the_window_is_fixed_for_ct_and_robust_for_mr() -> None:
     mr = torch.full((2, 30, 40), 10.0)
     mr[0, 0, 0] = 1e6
     assert window(Volume(mr, grid)) == pytest.approx((0, 10))
+    assert window(Volume(mr.where(mr > 100, 0.0), grid)) == (0, 1e6), "few voxels in an empty scan"
+    assert window(Volume(torch.zeros(2, 30, 40), grid)) == (0, 1), "nothing to see"
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
@@ -60,6 +62,14 @@ def test_the_picture_is_drawn_even_of_one_slice_of_nothing(tmp_path: Path, with_
     pixels = imread(path)
     assert pixels.ndim == 3
     assert pixels[..., :3].max() > 0.5  # titles and letters, not an empty sheet
+
+
+def test_few_slices_of_a_standing_plane_make_a_sheet_of_bounded_size(tmp_path: Path) -> None:
+    affine = np.eye(4)[[2, 1, 0, 3]]  # slices across the patient's right-left axis
+    volume = Volume(torch.rand(2, 64, 64), Grid((2, 64, 64), affine), "arbitrary", "MR")
+    height, width = imread(save_preview(tmp_path / "p.png", volume, volume, None, RECORD)).shape[:2]
+    assert height < 2.5 * width
+    assert height < 2000
 
 
 def test_maps_have_columns_and_a_failed_check_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

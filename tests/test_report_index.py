@@ -6,13 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_runs import finished
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
 from medldm.errors import InputRefused
-from medldm.report import write_index
+from medldm.pipeline.pictures import Picture
+from medldm.report import Missing, write_index
+from medldm.report.figures import Size, broadest, figure
 from medldm.report.index import _distance, _finished, _rows
 
 
@@ -77,6 +80,41 @@ def test_names_of_folders_are_text_and_addresses(one: Path, tmp_path: Path) -> N
     text = write_index(tmp_path).read_text(encoding="utf-8")
     assert ' onclick="' not in text
     assert "x%22%20onclick%3D%22alert%281%29%22%20%23%3F.%25/report.html" in text
+
+
+def test_runs_that_failed_their_check_are_no_measure_for_the_others(one: Path, tmp_path: Path) -> None:
+    for k in range(6):
+        _copy(one, tmp_path / f"failed-{k}", chi=[100.0 + k], gates_failed=["does not fit"])
+        _copy(one, tmp_path / f"calm-{k}", chi=[1.0 + 0.01 * k])
+    found = [(path, json.loads((path / "run.json").read_text())) for path in _finished(tmp_path)]
+    rows = {row.name: row for row in _rows(tmp_path, found)}
+    assert not any(rows[f"calm-{k}"].outliers for k in range(6))
+    assert all(rows[f"failed-{k}"].outliers for k in range(6))
+
+
+def test_scans_without_a_result_are_named_as_text(one: Path, tmp_path: Path) -> None:
+    _copy(one, tmp_path / "good")
+    missing = [Missing("bad/<b>scan</b>", "E-GEO-05", "a gap <script>alert(1)</script>"), Missing("scan 4", "E-X", "")]
+    text = write_index(tmp_path, missing).read_text(encoding="utf-8")
+    assert "2 scans without a result" in text
+    assert "bad/&lt;b&gt;scan&lt;/b&gt;" in text
+    assert "<script>alert" not in text
+    (tmp_path / "nothing").mkdir()
+    assert "1 scan without a result" in write_index(tmp_path / "nothing", missing[:1]).read_text(encoding="utf-8")
+
+
+def test_few_slices_of_a_standing_plane_are_shown_from_the_front(one: Path) -> None:
+    def levels(rows: int, columns: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        return np.full((rows, columns), 7, dtype=np.uint8)
+
+    planes = {"axial": levels(64, 3), "coronal": levels(64, 3), "sagittal": levels(64, 64)}
+    picture = Picture("image", (0.0, 1.0), "", planes, levels(1, 1)[None])
+    assert broadest(picture) == "sagittal"
+    # The strip of 3 mm by 64 mm stands in the middle of a frame that has room for letters and bar.
+    drawn = figure(picture, "axial", Size(3.0, 64.0), "label")
+    assert 'viewBox="0 0 16.000 64.000"' in drawn
+    assert 'x="6.500" y="0.000" width="3.000" height="64.000"' in drawn
+    assert 'viewBox="0 0 60.000 40.000"' in figure(picture, "sagittal", Size(60.0, 40.0), "label")
 
 
 def test_an_index_over_nothing_is_refused(tmp_path: Path) -> None:

@@ -134,25 +134,22 @@ def check_apart(source: Path, out: Path) -> None:
         )
 
 
-def check_all_done(scans: Sequence[Scan], *, anonymous: bool) -> None:
+def check_all_done(scans: Sequence[Scan]) -> None:
     """Refuse to call a batch done of which some scans failed.
 
     Raises:
-        BatchFailed: E-BAT-09, with the list.
+        BatchFailed: E-BAT-09, with the list and the codes of the reasons, which were told when they arose.
     """
     bad = [scan for scan in scans if scan.state in ("failed", "gate-failed")]
     if not bad:
         return
-    shown = "; ".join(
-        f"{scan.name or f'scan {scan.number}'}: {told(scan.code, scan.reason, anonymous=anonymous).rstrip('.')}"
-        for scan in bad[:_SHOWN]
-    )
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    shown = ", ".join(f"{scan.name or f'scan {scan.number}'}: {scan.code}" for scan in bad[:_SHOWN])
+    more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     raise BatchFailed(
         "E-BAT-09",
         f"{len(bad)} of {len(scans)} scans failed: {shown}{more}.",
         why="The others are finished and whole.",
-        fix="medldm batch status OUT lists them; medldm batch retry OUT begins them again.",
+        fix="medldm batch status OUT says why; medldm batch retry OUT begins them again.",
     )
 
 

@@ -252,7 +252,7 @@ def watch(
             )
 
         scans = _displayed(begin, out, settings, as_json=as_json, quiet=quiet)
-        check_all_done(scans, anonymous=settings.anonymous)
+        check_all_done(scans)
 
     finish(work, as_json=as_json, verbose=verbose)
 
@@ -330,7 +330,7 @@ def _carry_out(
         return run_batch(session.host(), found, out, settings, staff, watchers, retry=retry)
 
     scans = _displayed(begin, out, settings, as_json=as_json, quiet=quiet)
-    check_all_done(scans, anonymous=settings.anonymous)
+    check_all_done(scans)
 
 
 def _displayed(

@@ -57,10 +57,14 @@ def show_plan(
         sys.stdout.write(json.dumps({"event": "plan", "rows": rows, "left_out": left, "script": script}) + "\n")
         return
     console = Console()
-    table = Table("input", "series", "size", "output", title=f"{len(source.rows)} scans by {settings.recipe}")
+    table = Table(title=f"{len(source.rows)} scans by {settings.recipe}")
+    for heading in ("input", "series", "size", "output"):
+        table.add_column(heading, overflow="fold")
+    base = source.path if source.path.is_dir() else source.path.parent
     for row in source.rows[:_SHOWN]:
         size = f"{fingerprint(row.input).bytes / 2**20:.1f} MiB"
-        table.add_row(escape(str(row.input)), row.series or "", size, escape(row.output or "(hash of the job)"))
+        shown = row.input.relative_to(base) if row.input.is_relative_to(base) else row.input
+        table.add_row(escape(str(shown)), row.series or "", size, escape(row.output or "(hash of the job)"))
     console.print(table)
     if len(source.rows) > _SHOWN:
         console.print(f"and {len(source.rows) - _SHOWN} more", highlight=False)

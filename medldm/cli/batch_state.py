@@ -79,14 +79,21 @@ def _print(found: dict[str, Any]) -> None:
         console.print("the index is missing; the next run makes it again from the results", highlight=False)
     lines = found.get("rows", found["failures"])
     if lines:
-        table = Table("scan", "state", "attempts", "s", "why")
+        table = Table()
+        for heading in ("scan", "state", "failures", "s", "why"):
+            table.add_column(heading, overflow="fold")
+        reasons: dict[str, list[str]] = {}
         for line in lines:
-            why = f"{line.get('code', '')} {line.get('reason', '')}".strip()
-            name = line.get("name") or f"scan {line['number']}"
+            code, name = line.get("code") or "", line.get("name") or f"scan {line['number']}"
             table.add_row(
-                escape(name), line["state"], str(line.get("attempts", 0)), str(line.get("seconds", "")), escape(why)
+                escape(name), line["state"], str(line.get("attempts", 0)), str(line.get("seconds") or ""), escape(code)
             )
+            if code:
+                reasons.setdefault(code, []).append(line.get("reason") or "")
         console.print(table)
+        for code, told in reasons.items():
+            alike = f" (and {len(told) - 1} more such)" if len(told) > 1 else ""
+            console.print(f"{code}{alike}: {escape(told[0])}".rstrip(" :"), highlight=False)
     if found.get("failures_left_out"):
         console.print(f"and {found['failures_left_out']} more", highlight=False)
     for one in found.get("damaged", []):

@@ -38,14 +38,15 @@ def command(
         import json
         import sys
 
+        from medldm.batch.pages import write_page
         from medldm.errors import UsageError
-        from medldm.report import write_index, write_report
+        from medldm.report import write_report
 
         if index and out is not None:
             raise UsageError(
                 "E-CLI-05", "--index and --out exclude each other.", fix="The index is index.html in the folder."
             )
-        written = write_index(folder) if index else write_report(folder, out)
+        written = write_page(folder) if index else write_report(folder, out)
         if as_json:
             sys.stdout.write(json.dumps({"event": "report", "path": str(written)}) + "\n")
         else:

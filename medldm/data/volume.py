@@ -100,9 +100,10 @@ class Volume:
         """A range of slices along z, ``volume.cropped(slice(40, 60))``."""
         start, stop, step = slices.indices(self.grid.shape[0])
         if step != 1 or stop <= start:
+            written = ":".join("" if end is None else str(end) for end in (slices.start, slices.stop))
             raise InputRefused(
                 "E-GEO-23",
-                f"The slice range {start}:{stop} is empty; the volume has {self.grid.shape[0]} slices.",
+                f"The slice range {written} takes none of the volume's {self.grid.shape[0]} slices.",
                 fix=f"Choose a range within 0:{self.grid.shape[0]}.",
             )
         source = self.source

@@ -23,6 +23,8 @@ _PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
 _CT_WINDOW = (-200.0, 1600.0)
 _COLUMN_INCHES = 3.1
+# Height over width of a row: a few slices seen from the side are a strip, and stay one within a row of this shape.
+_FLATTEST, _TALLEST = 0.2, 1.6
 _PRIOR = "what came from the prior"
 Image = NDArray[np.float32]
 
@@ -61,7 +63,8 @@ def save_preview(
     columns = _columns(image, baseline, truth, record, maps or {})
     stacks = [canonical(column.volume) for column in columns]
 
-    heights = [_COLUMN_INCHES * max(_height_over_width(*stacks[0], plane), 0.2) for plane in _PLANES]
+    shapes = [_height_over_width(*stacks[0], plane) for plane in _PLANES]
+    heights = [_COLUMN_INCHES * min(max(shape, _FLATTEST), _TALLEST) for shape in shapes]
     size = (_COLUMN_INCHES * len(columns), sum(heights) + 1.6)
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
@@ -135,13 +138,16 @@ def _caption(record: Mapping[str, Any]) -> str:
 
 
 def window(volume: Volume) -> tuple[float, float]:
-    """Grey-value limits: the scan's own window, else -1000 to 600 HU for CT, else 0 to the 99.7th percentile."""
+    """Grey-value limits: the scan's own window, else -1000 to 600 HU for CT, else 0 to the 99.7th percentile.
+
+    Of an image that is nearly or wholly zero, 0 to the maximum or to 1.
+    """
     if volume.quantity == "HU":
         centre, width = volume.display or _CT_WINDOW
         return centre - width / 2, centre + width / 2
     magnitudes = volume.data.abs().flatten()
     values = magnitudes[:: max(1, magnitudes.numel() // 1_000_000)].cpu().numpy()
-    return 0.0, max(float(np.percentile(values, 99.7)), float(np.finfo(np.float32).tiny))
+    return 0.0, float(np.percentile(values, 99.7)) or float(values.max()) or 1.0
 
 
 def canonical(volume: Volume) -> tuple[Image, tuple[float, float, float]]:

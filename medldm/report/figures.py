@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from medldm.pipeline.pictures import Kind, Picture, Pictures
+from medldm.pipeline.pictures import PLANES, Kind, Picture, Pictures
 
 # Perceptually even, or even around a dark zero; shares are mostly small, so their levels are spread.
 _COLOURS: dict[Kind, str] = {"image": "gray", "difference": "berlin", "spread": "magma", "share": "viridis"}
@@ -22,6 +22,8 @@ _LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sag
 _DIRECTIONS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
 _BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 _THUMBNAIL = 88
+# A few slices seen from the side are a strip, shown within a frame of at most so many times its shorter side.
+_LONGEST_FRAME = 4.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         size: of the plane.
         label: for those who do not see it.
     """
-    width, height = size.width, size.height
-    font, margin = 0.055 * min(max(width, height), 4.5 * min(width, height)), 0.02 * width
+    width, height = max(size.width, size.height / _LONGEST_FRAME), max(size.height, size.width / _LONGEST_FRAME)
+    font, margin = 0.055 * max(width, height), 0.02 * width
+    corner = f'x="{(width - size.width) / 2:.3f}" y="{(height - size.height) / 2:.3f}"'
     left, right, top, bottom = _LETTERS[plane]
     bar = next((mm for mm in _BARS_MM if mm <= 0.25 * width), _BARS_MM[-1])
     told = f"{label}. {plane} slice, {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top."
@@ -68,8 +71,8 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
     line = height - margin - 0.4 * font
     return Markup(
         f'<svg class="slice" viewBox="0 0 {width:.3f} {height:.3f}" role="img" aria-label="{escape(told)}">'
-        f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" width="{width:.3f}" height="{height:.3f}" '
-        f'preserveAspectRatio="none"/>{texts}'
+        f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" {corner} width="{size.width:.3f}" '
+        f'height="{size.height:.3f}" preserveAspectRatio="none"/>{texts}'
         f'<path class="bar" d="M{margin:.2f} {line:.2f}h{bar}" stroke-width="{0.012 * width:.2f}"/>'
         f'<text class="letter" x="{1.6 * margin + bar:.2f}" y="{line:.2f}" font-size="{0.8 * font:.2f}" '
         f'dominant-baseline="central">{bar} mm</text>'
@@ -89,9 +92,14 @@ def colour_bar(picture: Picture) -> Markup:
     )
 
 
-def thumbnail(picture: Picture, size: Size, alt: str) -> Markup:
-    """A small axial slice for a table."""
-    levels = coloured(picture.planes["axial"], picture.kind)
+def broadest(picture: Picture) -> str:
+    """The plane whose middle slice has most pixels, which for few slices is their own; axial where they are equal."""
+    return max(PLANES, key=lambda plane: picture.planes[plane].size)
+
+
+def thumbnail(picture: Picture, plane: str, size: Size, alt: str) -> Markup:
+    """The middle slice of a plane, small, for a table."""
+    levels = coloured(picture.planes[plane], picture.kind)
     scale = _THUMBNAIL / max(size.width, size.height)
     pixels = max(1, round(size.width * scale)), max(1, round(size.height * scale))
     stream = io.BytesIO()

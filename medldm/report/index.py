@@ -18,7 +18,7 @@ from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, load_pictures
 from medldm.report.facts import duration, when
-from medldm.report.figures import size_of, thumbnail
+from medldm.report.figures import broadest, size_of, thumbnail
 from medldm.report.page import REPORT, write_report
 from medldm.report.templating import inline, policy, render, source
 from medldm.report.verdict import Verdict, verdict_of
@@ -53,11 +53,27 @@ class Row:
     picture: Markup
 
 
-def write_index(folder: str | Path) -> Path:
+@dataclass(frozen=True)
+class Missing:
+    """A scan that has no reconstruction.
+
+    Attributes:
+        name: what its folder would be called.
+        code: of the error.
+        reason: in words; empty where it must not be told.
+    """
+
+    name: str
+    code: str
+    reason: str
+
+
+def write_index(folder: str | Path, missing: Sequence[Missing] = ()) -> Path:
     """Write ``index.html`` over all finished output folders below ``folder``, and the reports that are missing.
 
     Args:
         folder: of output folders, at most six levels deep.
+        missing: scans that were to be among them.
 
     Returns:
         The file.
@@ -67,7 +83,7 @@ def write_index(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     found = [(path, record) for path in _finished(folder) if (record := finished_record(path)) is not None]
-    if not found:
+    if not found and not missing:
         raise InputRefused(
             "E-REP-03",
             f"There is no finished output folder below {folder}.",
@@ -87,6 +103,7 @@ def write_index(folder: str | Path) -> Path:
             "notice": RESEARCH_ONLY,
             "generative": GENERATIVE if any(row.record.get("generative") for row in rows) else "",
             "rows": [_cells(row) for row in rows],
+            "missing": missing,
             "counts": counts,
             "outlying": sum(bool(row.outliers) for row in rows),
             "recipes": sorted({str(row.record.get("recipe", {}).get("name", "")) for row in rows}),
@@ -118,9 +135,12 @@ def _rows(folder: Path, found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list
     """The rows, in the order in which they deserve a look."""
     numbers = [_numbers(record) for _, record in found]
     recipes = [str(record.get("recipe", {}).get("sha256", "")) for _, record in found]
+    sound = [not record.get("gates_failed") for _, record in found]
     rows, distances = [], []
     for k, (path, record) in enumerate(found):
-        alike = [one for one, recipe in zip(numbers, recipes, strict=True) if recipe == recipes[k]]
+        alike = [
+            one for one, recipe, good in zip(numbers, recipes, sound, strict=True) if good and recipe == recipes[k]
+        ]
         far = {name: _distance(value, [one[name] for one in alike]) for name, value in numbers[k].items()}
         outliers = tuple(f"{name} is far from the others" for name, value in far.items() if value > _OUTLYING)
         rows.append(_row(folder, path, record, numbers[k], outliers))
@@ -168,7 +188,9 @@ def _row(
     if (path / PICTURES).is_file():
         try:
             pictures = load_pictures(path / PICTURES, only=("reconstruction",))
-            picture = thumbnail(pictures.images["reconstruction"], size_of(pictures, "axial"), "middle axial slice")
+            image = pictures.images["reconstruction"]
+            plane = broadest(image)
+            picture = thumbnail(image, plane, size_of(pictures, plane), f"middle {plane} slice")
             if not (path / REPORT).is_file():
                 write_report(path)
         except (OSError, ValueError, KeyError, BadZipFile):
