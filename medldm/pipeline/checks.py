@@ -96,8 +96,9 @@ def doubts(fit: Fit, gates: Mapping[str, Any], *, exact: bool) -> list[str]:
             if value is not None and not value <= limit + fit.chance(len(curve))
         }
         if bad:
-            slices = _ranges(sorted(bad))
-            found.append(f"chi is above {limit:g} in slices {slices} (chi_slices in run.json): they do not fit")
+            slices, they = ("slice", "it does") if len(bad) == 1 else ("slices", "they do")
+            where = f"{slices} {_ranges(sorted(bad))} (chi_slices in run.json)"
+            found.append(f"chi is above {limit:g} in {where}: {they} not fit")
     return found
 
 

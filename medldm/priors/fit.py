@@ -171,10 +171,14 @@ def _intensity(card: PriorCard, scan: ScanFacts) -> AffineMap | None:
 def _other_quantity(card: PriorCard, scan: ScanFacts) -> ComponentMissing:
     return ComponentMissing(
         "E-PRI-31",
-        f"The prior {card.name!r} is for values in {card.quantity}, those of the scan are in {scan.quantity}.",
+        f"The prior {card.name!r} is for {_unit(card.quantity)}, the scan holds {_unit(scan.quantity)}.",
         why="Between the two there is no fixed conversion.",
         fix="Choose another prior; CT without a stated unit is read with --modality CT.",
     )
+
+
+def _unit(quantity: str) -> str:
+    return "values of arbitrary unit" if quantity == "arbitrary" else f"values in {quantity}"
 
 
 def _formula(map_: AffineMap) -> str:
