@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 
@@ -97,8 +97,10 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
-    by_the_card = plane in (None, "alternating")
-    stacks = stack_axes(card, scan.grid, plane) if by_the_card else (planes_of(scan.grid).index(cast(Plane, plane)),)
+    if plane is None or plane == "alternating":
+        stacks = stack_axes(card, scan.grid, plane)
+    else:
+        stacks = (planes_of(scan.grid).index(plane),)  # one that the card does not know is among the problems
     spacing, sentences, problems = _spacing(card, scan, stacks[0])
     problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use), *problems]
     intensity = _intensity(card, scan)

@@ -174,26 +174,44 @@ class PriorModel:
             told = facts_told(self.card, grid, facts or {}, stack)
             condition = conditioning_of(self.card).vector(told).to(self.device)
             if self.card.dimensions == 3:
-                pose = pose_of(grid)
-                z, y, x = (grid.shape[axis] for axis in pose.order)
-                bound = self._network_prior((z, y, x), condition, tile)
-                bound = bound if pose.canonical else Turned(bound, pose.order, pose.mirrored)
+                bound, mirrored = self._of_volumes(grid, condition, tile), [-3, -2, -1]
             else:
-                seen = tuple(n for axis, n in enumerate(grid.shape) if axis != stack)
-                inner = self._network_prior(seen, condition, tile)
-                slices = grid.shape[stack]
-                at_once = slices_at_once or self._slices_at_once(inner, slices, memory)
-                bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
-                bound = bound if stack == 0 else Turned(bound, stacked_along(stack))
-            if self.mirrors(mirror):
-                across = stack - 3 if self.card.dimensions == 2 else None
-                bound = Mirrored(bound, [axis for axis in (-3, -2, -1) if axis != across], seed=seed)
-            planes.append(bound)
+                bound = self._of_slices(
+                    grid, stack, condition, tile, at_once=slices_at_once, memory=memory, seed=seed, recompute=recompute
+                )
+                mirrored = [axis for axis in (-3, -2, -1) if axis != stack - 3]
+            planes.append(Mirrored(bound, mirrored, seed=seed) if self.mirrors(mirror) else bound)
         bound = planes[0] if len(planes) == 1 else AlternatingPlanes(planes, seed=seed)
         if phase is not None:
             edge = PhaseFrozen(bound, phase, zero=self.card.intensity.zero, quadrature=quadrature)
             bound = edge.to(self.device)
         return bound
+
+    def _of_volumes(self, grid: Grid, condition: Tensor, tile: int | None) -> BoundPrior:
+        """Networks of volumes, which see them upright."""
+        pose = pose_of(grid)
+        z, y, x = (grid.shape[axis] for axis in pose.order)
+        bound = self._network_prior((z, y, x), condition, tile)
+        return bound if pose.canonical else Turned(bound, pose.order, pose.mirrored)
+
+    def _of_slices(
+        self,
+        grid: Grid,
+        stack: int,
+        condition: Tensor,
+        tile: int | None,
+        *,
+        at_once: int | None,
+        memory: int | None,
+        seed: int,
+        recompute: bool,
+    ) -> BoundPrior:
+        """Networks of slices or slabs, over those that lie across an axis of the grid."""
+        seen, slices = tuple(n for axis, n in enumerate(grid.shape) if axis != stack), grid.shape[stack]
+        inner = self._network_prior(seen, condition, tile)
+        at_once = at_once or self._slices_at_once(inner, slices, memory)
+        bound = slabwise(inner, slices, slices_at_once=at_once, seed=seed, recompute=recompute)
+        return bound if stack == 0 else Turned(bound, stacked_along(stack))
 
     def _network_prior(self, shape: tuple[int, ...], condition: Tensor, tile: int | None) -> BoundPrior:
         """The prior of what the networks see: a slice, a slab or a volume."""
