@@ -42,6 +42,15 @@ def make_recipe(folder: Path) -> str:
     return str(path)
 
 
+Scene = tuple[Path, Path, str]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """Folder of three scans, output folder, recipe."""
+    return make_scans(tmp_path / "scans"), tmp_path / "out", make_recipe(tmp_path)
+
+
 class Pretended:
     """Stands for :func:`medldm.pipeline.reconstruct.reconstruct`: writes a result at once, or does as told.
 
