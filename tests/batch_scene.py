@@ -1,9 +1,10 @@
-"""Small scans, a recipe that takes no time, and a reconstruction that only writes, for tests of batches."""
+"""Small scans, a BIDS data set, a recipe that takes no time, and a reconstruction that only writes, for batches."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ def make_scans(folder: Path, count: int = 3) -> Path:
         image = nib.Nifti1Image(rng.random((12, 10, 3 + number), dtype=np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
         nib.save(image, folder / f"scan{number}.nii.gz")
     return folder
+
+
+def bids(root: Path) -> Path:
+    """A raw data set of two people: an anatomical image of each, and a functional image and a mask, which are none."""
+    make_scans(root / "made", 1)
+    for name in ("sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-02/anat/sub-02_T2w", "sub-02/func/sub-02_task-x_bold"):
+        target = root / "raw" / f"{name}.nii.gz"
+        target.parent.mkdir(parents=True)
+        shutil.copy(root / "made" / "scan0.nii.gz", target)
+    (root / "raw" / "sub-02" / "anat" / "sub-02_mask.nii.gz").write_bytes(b"")
+    (root / "raw" / "dataset_description.json").write_text('{"Name": "heads", "BIDSVersion": "1.8.0"}')
+    return root / "raw"
 
 
 def make_recipe(folder: Path) -> str:

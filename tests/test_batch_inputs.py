@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from batch_scene import make_scans
+from batch_scene import bids, make_scans
 from pydicom.data import get_testdata_file
 
 from medldm.batch.bids_dataset import derivative, describe_derivatives, is_dataset, scan_dataset
@@ -131,17 +131,6 @@ def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
         find_source(load_host(), tmp_path)
     with pytest.raises(MedldmError, match="E-IN-01"):
         find_source(load_host(), tmp_path / "absent")
-
-
-def bids(root: Path) -> Path:
-    make_scans(root / "made", 1)
-    for name in ("sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-02/anat/sub-02_T2w", "sub-02/func/sub-02_task-x_bold"):
-        target = root / "raw" / f"{name}.nii.gz"
-        target.parent.mkdir(parents=True)
-        shutil.copy(root / "made" / "scan0.nii.gz", target)
-    (root / "raw" / "sub-02" / "anat" / "sub-02_mask.nii.gz").write_bytes(b"")
-    (root / "raw" / "dataset_description.json").write_text('{"Name": "heads", "BIDSVersion": "1.8.0"}')
-    return root / "raw"
 
 
 def test_a_bids_data_set_gives_its_anatomical_images(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from batch_scene import Pretended, Scene, make_recipe, make_scans, pretended, run, scene, states
-from test_batch_inputs import bids
+from batch_scene import Pretended, Scene, bids, make_recipe, make_scans, pretended, run, scene, states
 
 from medldm.batch.finished import read_manifest_of
 from medldm.batch.planning import begun_before

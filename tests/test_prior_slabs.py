@@ -16,7 +16,7 @@ from medldm.testing.closed_form import GaussianNetwork
 @pytest.mark.parametrize("at_once", [1, 2, 7, 100])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_result_does_not_depend_on_slices_at_once(at_once: int, recompute: bool) -> None:
-    for inner, state in ((pixel_prior(), None), (latent_prior(scale=3.0), None)):
+    for inner in (pixel_prior(), latent_prior(scale=3.0)):
         reference = SlicewisePrior(inner, DEPTH, slices_at_once=10)
         other = SlicewisePrior(inner, DEPTH, slices_at_once=at_once, recompute=recompute)
         state = state_of(reference).requires_grad_()

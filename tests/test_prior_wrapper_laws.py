@@ -89,7 +89,8 @@ def test_it_keeps_the_protocol(prior: BoundPrior) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_precision_is_kept_and_nothing_is_changed_in_place(prior: BoundPrior, dtype: torch.dtype) -> None:
     state = state_of(prior, dtype=dtype)
-    before, sigma = state.clone(), SIGMA.to(dtype)
+    # A copy: in double precision it would be the very tensor that it is compared with.
+    before, sigma = state.clone(), SIGMA.to(dtype, copy=True)
     clean = prior.denoise(state, sigma)
     image = prior.decode(state)
     kept = image.clone()

@@ -88,7 +88,7 @@ def law_resumes(example: SolverExample) -> None:
     found = steps(example)
     if len(found) < 2:
         raise NotApplicable("the solver has one step")
-    for at in sorted({0, len(found) // 2, len(found) - 2}):
+    for at in sorted({0, (len(found) - 1) // 2, len(found) - 2}):
         state = {name: tensor.clone() for name, tensor in found[at].state.items()}
         rest = list(example.solver.solve(example.likelihood, example.prior, example.start, NOISE, state))
         indices = [step.index for step in rest]

@@ -32,13 +32,10 @@ def correlated(random, count):
 
 @pytest.mark.parametrize("averages", [1, 2])
 def test_noise_is_white_after_whitening(averages, path):
-    def noise(count):
-        return correlated(np.random.default_rng(7), count)
-
     # One long draw: the first part is the noise scan, the rest is measured as k-space of nothing but noise, whose
     # dwell time is 4 times as long, so that its noise is half as strong.
     count = NZ * NY * NX
-    draw = noise(20000 + averages * count)
+    draw = correlated(np.random.default_rng(7), 20000 + averages * count)
     measured = (draw[:, 20000:] / 2).reshape(NC, averages, NZ, NY, NX).transpose(1, 2, 0, 3, 4)
     lines = [ismrmrd_line(draw[:, i : i + 200], [NOISE], sample_time_us=2.0) for i in range(0, 20000, 200)]
     for number, part in enumerate(measured):

@@ -10,7 +10,23 @@ from medldm.data import ReadRequest
 from medldm.errors import InputRefused
 from medldm_rawdata.example_files import HEAD, ismrmrd_xml, write_ismrmrd
 from medldm_rawdata.ismrmrd_reader import IsmrmrdReader
-from medldm_rawdata.tests.ismrmrd_scans import FIRST, NX, NY, NZ, SPACE, XML, X, Y, Z, code_of, lines_of, path, truth
+from medldm_rawdata.tests.ismrmrd_scans import (
+    FIRST,
+    NX,
+    NY,
+    NZ,
+    SPACE,
+    XML,
+    X,
+    Y,
+    Z,
+    code_of,
+    lines_of,
+    path,
+    problems_of,
+    truth,
+)
+from medldm_rawdata.tests.outside_files import opens_a_file_of
 
 __all__ = ["path"]
 
@@ -138,7 +154,11 @@ def test_a_header_in_another_encoding_hides_no_document_type(path):
 @pytest.mark.parametrize("member", ["xml", "data"])
 @pytest.mark.parametrize("kind", ["soft", "external", "storage", "virtual"])
 def test_nothing_outside_the_file_is_opened(member, kind, path, tmp_path):
-    other = write_ismrmrd(tmp_path / "other.h5", XML, lines_of(truth()))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    # A measurement that could be read, were it followed to, and bytes that could be loaded.
+    other, raw = write_ismrmrd(outside / "other.h5", XML, lines_of(truth())), outside / "raw"
+    raw.write_bytes(b"0123456789")
     with h5py.File(write_ismrmrd(path, XML, lines_of(truth())), "r+") as file:
         group = file["dataset"]
         group.move(member, "moved")
@@ -147,13 +167,25 @@ def test_nothing_outside_the_file_is_opened(member, kind, path, tmp_path):
         elif kind == "external":
             group[member] = h5py.ExternalLink(str(other), f"/dataset/{member}")
         elif kind == "storage":
-            group.create_dataset(member, shape=(10,), dtype="u1", external=[(str(tmp_path / "raw"), 0, 10)])
+            group.create_dataset(member, shape=(10,), dtype="u1", external=[(str(raw), 0, 10)])
         else:
             layout = h5py.VirtualLayout(shape=(10,), dtype="u1")
             layout[:] = h5py.VirtualSource(str(other), "none", shape=(10,))
             group.create_virtual_dataset(member, layout)
-    assert code_of(path) == "E-KSP-03"
-    IsmrmrdReader().accepts(path)
+
+    def follow():
+        with h5py.File(path) as file:
+            return file[f"dataset/{member}"][()]
+
+    def meet():
+        # By the names alone it is one of ours; to know them nothing needs to be followed.
+        assert IsmrmrdReader().accepts(path)
+        assert problems_of(path) == {"E-KSP-03"}
+        assert code_of(path) == "E-KSP-03"
+
+    assert not opens_a_file_of(outside, meet)
+    # A soft link stays within the file here, and is refused because it need not.
+    assert opens_a_file_of(outside, follow) == (kind != "soft")
 
 
 def test_damaged_files(path, tmp_path):
@@ -167,6 +199,7 @@ def test_damaged_files(path, tmp_path):
         for at in random.integers(8, len(content), 20):
             broken[at] = random.integers(256)
         path.write_bytes(bytes(broken))
+        # It may be read, where only numbers changed, or refused: any other exception than a refusal fails the test.
         try:
             IsmrmrdReader().read(path, ReadRequest(max_bytes=2**24))
         except InputRefused as refusal:
