@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
-from medldm_mri import phase_constrained, sense
+from medldm_mri import sense
 from medldm_mri.calibration import calibration_region
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
@@ -21,7 +21,7 @@ from medldm_mri.kspace import AXES, checked_maps, checked_mask
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
-from medldm_mri.phase_constrained import PhaseConstrained
+from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.withheld_lines import withheld_lines
@@ -52,14 +52,13 @@ class CartesianMri:
     mask: SamplingMask = field(default_factory=SamplingMask)
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
-    image: Literal["complex", "real"] = "complex"
+    image: ImageOption = "complex"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
 
     @property
     def references(self) -> tuple[str, ...]:
         """What to cite for this physics, its way to coil maps and to real images."""
-        phase = phase_constrained.PAPERS if self.image == "real" else ()
-        return (sense.PAPER, *papers_of(self.maps), *phase)
+        return (sense.PAPER, *papers_of(self.maps), *papers_of_images(self.image))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, noise, and last the mask (zeros where nothing is sampled).
@@ -116,9 +115,7 @@ class CartesianMri:
             if self.maps == "jsense":
                 maps = Jsense().refine(maps, acquisition.data, lambda estimate: Sense(estimate, mask))
         operator = Sense(maps, mask, slices=slices)
-        if self.image == "complex":
-            return operator
-        return PhaseConstrained(operator, measured_phase(acquisition, operator))
+        return of_images(self.image, operator, lambda: measured_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """The zero-filled image ``A^H y`` (z, y, x); darker than the object by the unsampled energy."""

@@ -21,6 +21,7 @@ from medldm_mri.kspace import checked_maps, require_finite, require_signal
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import image_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
+from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.volume_sense import VolumeSense, to_readout_frequency, to_readout_place
@@ -43,6 +44,8 @@ class CartesianMri3d:
         maps: coil maps of the reconstruction. ``walsh`` and, better, ``espirit`` estimate them from the calibration
             region, place by place along the readout; ``jsense`` goes on from there with all readouts; ``simulated``
             takes those that made the measurement, which no scanner can.
+        image: ``complex``, or ``real`` but for the phase that the centre of k-space shows, see
+            :mod:`medldm_mri.phase_constrained`. A phase that varies faster is lost.
         likelihood: noise model of the reconstruction.
     """
 
@@ -53,12 +56,13 @@ class CartesianMri3d:
     )
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
+    image: ImageOption = "complex"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What to cite for this physics and its way to coil maps."""
-        return (sense.PAPER, *papers_of(self.maps))
+        """What to cite for this physics, its way to coil maps and to real images."""
+        return (sense.PAPER, *papers_of(self.maps), *papers_of_images(self.image))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure a volume: phase, coils, Fourier transform along three axes, noise, and last the mask.
@@ -112,10 +116,11 @@ class CartesianMri3d:
             maps = maps_from_calibration(self.maps, planes[..., kz, ky], (nz, ny))
             if self.maps == "jsense":
                 maps = Jsense().refine(maps, planes, lambda estimate: Sense(estimate, mask))
-        return VolumeSense(maps.contiguous(), mask)
+        operator = VolumeSense(maps.contiguous(), mask)
+        return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """The zero-filled image ``A^H y``, complex (z, y, x); darker than the object by the unsampled energy."""
+        """The zero-filled image ``A^H y`` (z, y, x); darker than the object by the unsampled energy."""
         return operator.H(acquisition.data)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:

@@ -25,6 +25,7 @@ from medldm_mri.measured_phase import image_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.nonuniform_kspace import AXES, checked_trajectory
 from medldm_mri.nonuniform_sense import NonuniformSense
+from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.toeplitz import PointSpread
@@ -52,6 +53,8 @@ class NonuniformMri:
         nufft: who computes the transform. ``gridding``, in torch; ``finufft``, the library, on a CPU; ``auto``,
             gridding unless its matrices would take more than 512 MiB and FINUFFT is there.
         tolerance: relative error of the transform.
+        image: ``complex``, or ``real`` but for the phase that the centre of k-space shows, see
+            :mod:`medldm_mri.phase_constrained`. A phase that varies faster is lost.
         likelihood: noise model of the reconstruction.
     """
 
@@ -60,6 +63,7 @@ class NonuniformMri:
     trajectory: Trajectory = field(default_factory=Trajectory)
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: MapsOption = "jsense"
+    image: ImageOption = "complex"
     density: Literal["pipe-menon", "ramp"] = "pipe-menon"
     nufft: Literal["auto", "gridding", "finufft"] = "auto"
     tolerance: Annotated[float, Field(ge=1e-12, le=1e-2)] = 2e-5
@@ -67,13 +71,13 @@ class NonuniformMri:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What to cite for this physics, its transform and its way to coil maps."""
+        """What to cite for this physics, its transform, its way to coil maps and to real images."""
         transforms = {
             "gridding": (kaiser_bessel.PAPER,),
             "finufft": (finufft_transform.PAPER,),
             "auto": (kaiser_bessel.PAPER, finufft_transform.PAPER),
         }
-        return (nonuniform_sense.PAPER, *transforms[self.nufft], *papers_of(self.maps))
+        return (nonuniform_sense.PAPER, *transforms[self.nufft], *papers_of(self.maps), *papers_of_images(self.image))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, non-uniform Fourier transform, noise.
@@ -115,6 +119,11 @@ class NonuniformMri:
                 fully sampled centre to estimate maps from; E-ACQ-04 no maps where they are asked for.
             ComponentMissing: E-MRI-12 FINUFFT is asked for and not installed.
         """
+        operator = self._sense(acquisition, grid)
+        return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
+
+    def _sense(self, acquisition: Acquisition, grid: Grid) -> NonuniformSense:
+        """The operator of complex images."""
         data = acquisition.data
         encode, points = self._encoding(acquisition, grid)
         slices, coils = data.shape[:2]
@@ -130,7 +139,7 @@ class NonuniformMri:
         return encode(maps, slices)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """The gridded image ``A^H D y``, complex (z, y, x): D compensates the density; scaled to fit ``y`` best."""
+        """The gridded image ``A^H D y`` (z, y, x): D compensates the density; scaled to fit ``y`` best."""
         trajectory, mask = checked_trajectory(acquisition, acquisition.grid)
         points = cycles_per_field_of_view(trajectory, acquisition.grid)
         if self.density == "ramp":

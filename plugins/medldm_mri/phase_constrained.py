@@ -10,7 +10,9 @@ al. 2005).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +25,19 @@ PAPERS = (
     "J. D. Willig-Onwuachi, E. N. Yeh, A. K. Grant, M. A. Ohliger, C. A. McKenzie, D. K. Sodickson. Phase-constrained "
     "parallel MR image reconstruction. Journal of Magnetic Resonance 176(2), 187-198, 2005.",
 )
+
+
+ImageOption = Literal["complex", "real"]
+
+
+def of_images(image: ImageOption, operator: LinearOperator, phase: Callable[[], Tensor]) -> LinearOperator:
+    """The operator of complex images as it is, or that of images that are real but for a phase, which is found then."""
+    return operator if image == "complex" else PhaseConstrained(operator, phase())
+
+
+def papers_of_images(image: ImageOption) -> tuple[str, ...]:
+    """What to cite for :func:`of_images`."""
+    return PAPERS if image == "real" else ()
 
 
 class PhaseConstrained(LinearOperator):

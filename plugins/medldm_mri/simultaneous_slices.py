@@ -19,6 +19,7 @@ from medldm_mri.kspace import checked_maps, require_finite, require_signal
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import unit_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
+from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.slice_bands import SliceBands
@@ -45,6 +46,8 @@ class SimultaneousSlices:
         noise: of the simulated measurement and of the reference.
         maps: coil maps of the reconstruction, from the reference by ``espirit`` or ``walsh``; ``simulated`` takes
             those that made the measurement, which no scanner can.
+        image: ``complex``, or ``real`` but for the phase that the reference shows, see
+            :mod:`medldm_mri.phase_constrained`. A phase that varies faster is lost.
         likelihood: noise model of the reconstruction.
     """
 
@@ -58,12 +61,13 @@ class SimultaneousSlices:
     reference: Annotated[int, Field(ge=8, le=128)] = 24
     noise: KSpaceNoise = field(default_factory=KSpaceNoise)
     maps: Literal["walsh", "espirit", "simulated"] = "espirit"
+    image: ImageOption = "complex"
     likelihood: GaussianKSpace = field(default_factory=GaussianKSpace)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What to cite for this physics and its way to coil maps."""
-        return (sense.PAPER, *slice_bands.PAPERS, *papers_of(self.maps))
+        """What to cite for this physics, its way to coil maps and to real images."""
+        return (sense.PAPER, *slice_bands.PAPERS, *papers_of(self.maps), *papers_of_images(self.image))
 
     def simulate(self, volume: Volume, noise: Noise) -> Acquisition:
         """Measure an image: phase, coils, Fourier transform, the sum of the bands, noise, and last the mask.
@@ -124,10 +128,11 @@ class SimultaneousSlices:
             maps = maps_from_calibration(self.maps, _checked_reference(acquisition, grid), (ny, nx))
         shape = (slices, data.shape[1], ny, nx)
         together = SliceBands(shape, mask, bands=bands, shift=shift, dtype=data.dtype)
-        return together @ Sense(maps, torch.ones_like(mask), slices=slices)
+        operator = together @ Sense(maps, torch.ones_like(mask), slices=slices)
+        return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
-        """``A^H y``, complex (z, y, x): every slice with the others of its group folded into it."""
+        """``A^H y`` (z, y, x): every slice with the others of its group folded into it."""
         return operator.H(acquisition.data)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
