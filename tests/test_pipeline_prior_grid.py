@@ -113,6 +113,18 @@ def test_another_plane_has_other_spacings(host: Host, priors: Path) -> None:
         choose_prior(host, recipe({"name": "toy-prior", "plane": "coronal"}, operator={}), scan(host, chosen))
 
 
+def test_a_sampler_of_the_posterior_sees_slices_of_one_plane(host: Host, priors: Path) -> None:
+    write(priors, card(planes=("axial", "coronal", "sagittal")))
+    case, gibbs = scan(host, recipe("toy-prior")), {"name": "split-gibbs"}
+    one, several = (choose_prior(host, recipe("toy-prior", **solver), case) for solver in ({"solver": gibbs}, {}))
+    assert one is not None and several is not None
+    assert (one.section.plane, several.section.plane) == ("axial", None)
+    by_turns = {"name": "toy-prior", "plane": "alternating"}
+    assert choose_prior(host, recipe(by_turns), case) is not None
+    with pytest.raises(UsageError, match="E-RUN-19"):
+        choose_prior(host, recipe(by_turns, solver=gibbs), case)
+
+
 def test_an_image_of_unknown_modality_is_looked_at_again_once_it_is_measured(host: Host, priors: Path) -> None:
     write(priors, card())
     chosen = recipe("toy-prior")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from medldm.priors.card import PriorCard
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
 from medldm.priors.fit import Plan, ScanFacts, check_fit
-from medldm.priors.stacks import stack_axes
+from medldm.priors.planes import planes_of
+from medldm.priors.stacks import can_alternate, stack_axes
 
 GRIDS = ("native", "prior")
 # For the memory plan: features where a card does not tell, slices a prior takes together unless told otherwise, and
@@ -102,6 +103,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
             ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
             E-RUN-18 a regressor of another measurement.
+        UsageError: E-RUN-19 planes by turns for a solver that draws from the posterior.
     """
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
@@ -131,6 +133,8 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
     require_kind(card, solver, needs)
     doubts = require_measurement(host, recipe, card)
     section = prior_section(recipe.prior, card)
+    if getattr(host.find("solvers", solver).load(), "exact", False):
+        section = _of_one_law(section, card, case, solver)
     host.find("priors", card.family)
     plan = check_fit(card, scan_facts(card, case), section.use, section.plane).require()
     if plan.resample and grid == "native":
@@ -141,6 +145,23 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             fix="Add --set operator.grid=prior, or choose a prior made for this resolution.",
         )
     return ChosenPrior(folder, card, section, _facts(card, section, case), plan, doubts)
+
+
+def _of_one_law(section: PriorSection, card: PriorCard, case: Volume | Acquisition, solver: str) -> PriorSection:
+    """For samples of a posterior: slices of one plane, those of the scan, since slices of each plane are another prior.
+
+    By turns they make the better image and the worse samples: the planes' errors cancel out, and so does the spread.
+    """
+    if section.plane == "alternating":
+        raise UsageError(
+            "E-RUN-19",
+            f"The solver {solver!r} draws from the posterior, which has one prior; planes by turns are several.",
+            why="Its samples would differ by too little, and its intervals not cover what they say.",
+            fix="Leave prior.plane out, or choose another solver.",
+        )
+    own = planes_of(case.grid)[0]
+    alternates = section.plane is None and can_alternate(card) and own in card.planes
+    return replace(section, plane=own) if alternates else section
 
 
 def unused_prior(host: Host, recipe: Recipe) -> str:
