@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from medldm.data import Grid
 from medldm.errors import UsageError
 from medldm.host import load_host
-from medldm.pipeline.memory import available_bytes, in_words, parse_bytes, plan_memory
+from medldm.pipeline.memory import MemoryPlan, available_bytes, in_words, parse_bytes, plan_memory
 from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.recipe import load_recipe
 
@@ -39,6 +41,19 @@ def test_plans_grow_with_the_volume(name: str) -> None:
     large = plan_memory(host, recipe, Grid.isotropic((64, 256, 256)), is_complex=False)
     assert 0 < small.physics < large.physics
     assert large.total == sum(value for key, value in large.as_dict().items() if key != "total")
+
+
+def test_a_simulation_counts_as_far_as_it_takes_more_than_what_comes_after_it() -> None:
+    mib = 2**20
+    after = MemoryPlan(100 * mib, 50 * mib, 10 * mib, 40 * mib)
+    assert replace(after, simulation=150 * mib).total == after.total
+    assert replace(after, simulation=190 * mib + 100 * mib).as_dict()["simulation"] == 100 * mib
+    assert replace(after, simulation=290 * mib).total > after.total
+    host, recipe, grid = load_host(), load_recipe("ct-limited-angle"), Grid.isotropic((4, 256, 256))
+    simulated = plan_memory(host, recipe, grid, is_complex=False)
+    measured = plan_memory(host, recipe, grid, is_complex=False, measured=2**20)
+    assert simulated.as_dict()["simulation"] > 0 == measured.as_dict()["simulation"]
+    assert measured.total < simulated.total
 
 
 def test_peak_memory_sees_what_was_held() -> None:

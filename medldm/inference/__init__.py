@@ -11,6 +11,7 @@ from medldm.inference.capabilities import (
     HasSurrogate,
     HasUnits,
     StatesMemory,
+    StatesSimulationMemory,
 )
 from medldm.inference.coherence import Coherence, NoiseKernel
 from medldm.inference.complex_image import ComplexAsChannels, PhaseFrozen
@@ -79,6 +80,7 @@ __all__ = [
     "SlicewisePrior",
     "Solver",
     "StatesMemory",
+    "StatesSimulationMemory",
     "Step",
     "Tiling",
     "TransmissionPoisson",

@@ -131,3 +131,12 @@ class StatesMemory(Protocol):
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of one copy of the measurement of an image on ``grid``; solvers hold several."""
         ...
+
+
+@runtime_checkable
+class StatesSimulationMemory(Protocol):
+    """A physics that needs more memory to make a measurement than to reconstruct it."""
+
+    def simulation_bytes(self, grid: Grid) -> int:
+        """Bytes at the peak of simulating an image on ``grid``, which is over before anything is reconstructed."""
+        ...

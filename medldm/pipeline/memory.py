@@ -13,7 +13,7 @@ from typing import Any, cast
 from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import OutOfMemory, UsageError
 from medldm.host import Host
-from medldm.inference import Solver, StatesMemory
+from medldm.inference import Solver, StatesMemory, StatesSimulationMemory
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.recipe import Recipe
 
@@ -34,28 +34,45 @@ _KEPT_PAGES = 1.3
 class MemoryPlan:
     """Bytes a run is expected to need at its peak.
 
-    ``samples_at_once`` is how many samples the solver works on together, which its bytes hold.
+    ``samples_at_once`` is how many samples the solver works on together, which its bytes hold. ``simulation`` is over
+    before operator, solver and prior are there, so the larger of both counts.
     """
 
     physics: int
     solver: int
     pipeline: int
     prior: int = 0
+    simulation: int = 0
     samples_at_once: int = 1
 
     @property
     def total(self) -> int:
-        """All together."""
-        return round(_KEPT_PAGES * (self.physics + self.solver + self.pipeline + self.prior)) + _PROGRAM_BYTES
+        """All that is there at a time."""
+        return round(_KEPT_PAGES * self._arrays) + _PROGRAM_BYTES
+
+    @property
+    def rest(self) -> int:
+        """All but the solver, which takes more for more samples at once."""
+        return round(_KEPT_PAGES * (self.physics + self.pipeline + self.prior)) + _PROGRAM_BYTES
+
+    @property
+    def _arrays(self) -> int:
+        return self.physics + self.solver + self.pipeline + self.prior + self._simulation_beyond
+
+    @property
+    def _simulation_beyond(self) -> int:
+        """What the simulation takes more than what comes after it."""
+        return max(0, self.simulation - self.physics - self.solver - self.prior)
 
     def as_dict(self) -> dict[str, int]:
-        """As plain JSON."""
+        """As plain JSON; ``simulation`` is what it takes beyond the others."""
         return {
             "physics": self.physics,
             "solver": self.solver,
             "pipeline": self.pipeline,
             "prior": self.prior,
-            "program": self.total - self.physics - self.solver - self.pipeline - self.prior,
+            "simulation": self._simulation_beyond,
+            "program": self.total - self._arrays,
             "total": self.total,
         }
 
@@ -85,6 +102,8 @@ def plan_memory(
     physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
     states = isinstance(physics, StatesMemory)
     need = physics.bytes_needed(grid) if states else 4 * image
+    states_simulation = isinstance(physics, StatesSimulationMemory) and not measured
+    simulation = physics.simulation_bytes(grid) if states_simulation else 0
     measurement = measured or (physics.measurement_bytes(grid) if states else image)
     solver = cast(Solver, host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver"))
     images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
@@ -92,10 +111,10 @@ def plan_memory(
     held = images * image + measurements * measurement
     pipeline = (_IMAGES_OF_THE_PIPELINE + (_IMAGES_OF_SAMPLES if recipe.samples > 1 else 0)) * voxels * 4
     if prior is None:
-        return MemoryPlan(max(need, measured), held, pipeline)
+        return MemoryPlan(max(need, measured), held, pipeline, simulation=simulation)
     # The solver works on the prior's grid.
     held = held * math.prod(prior.plan.grid.shape) // voxels
-    return MemoryPlan(max(need, measured), held, pipeline, prior.bytes_needed())
+    return MemoryPlan(max(need, measured), held, pipeline, prior.bytes_needed(), simulation)
 
 
 def check_memory(
@@ -127,8 +146,7 @@ def check_memory(
         )
     at_once = recipe.samples
     if allowed is not None and plan.solver:
-        rest = plan.total - round(_KEPT_PAGES * plan.solver)
-        at_once = max(1, min(at_once, int((allowed - rest) / (_KEPT_PAGES * plan.solver))))
+        at_once = max(1, min(at_once, int((allowed - plan.rest) / (_KEPT_PAGES * plan.solver))))
     return replace(plan, solver=at_once * plan.solver, samples_at_once=at_once)
 
 

@@ -166,7 +166,7 @@ class ComputedTomography(ABC):
         return 4 * grid.shape[0] * self.scan(image_plane(grid)).rays
 
     def bytes_needed(self, grid: Grid) -> int:
-        """Peak bytes of measurement and operator, whether while it is simulated or while it is reconstructed."""
+        """Peak bytes of measurement and operator."""
         plane = image_plane(grid)
         geometry = self.scan(plane)
         measurement = self.measurement_bytes(grid)
@@ -175,8 +175,12 @@ class ComputedTomography(ABC):
         # displaced detector has a matrix of its own.
         start = matrix * 2 if self.weights == "displaced" else matrix // 2
         # The filter pads the bins to twice their number and more, in real and complex copies.
-        reconstructing = matrix + start + 12 * measurement
-        return max(reconstructing, 4 * measurement + projection_bytes(geometry, plane, self.oversample))
+        return matrix + start + 12 * measurement
+
+    def simulation_bytes(self, grid: Grid) -> int:
+        """Peak bytes of the projections of the finer image."""
+        plane = image_plane(grid)
+        return 4 * self.measurement_bytes(grid) + projection_bytes(self.scan(plane), plane, self.oversample)
 
     def _angles(self) -> tuple[float, ...]:
         step = self.arc_deg / self.views

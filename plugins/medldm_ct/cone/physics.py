@@ -167,12 +167,16 @@ class ConeTomography(ABC):
         return 4 * math.prod(self.orbit(voxel_box(grid, grid)).beam().shape)
 
     def bytes_needed(self, grid: Grid) -> int:
-        """Peak bytes of measurement and operator, whether while it is simulated or while it is reconstructed."""
+        """Peak bytes of measurement and operator."""
         box, measurement = voxel_box(grid, grid), self.measurement_bytes(grid)
         # Both directions hold the volume once more, and some views' running sums.
         working = 4 * 2 * box.size + 2**27
-        simulating = 3 * measurement + projection_bytes(measurement // 4, box, self.oversample)
-        return max(working + 4 * measurement, simulating)
+        return working + 4 * measurement
+
+    def simulation_bytes(self, grid: Grid) -> int:
+        """Peak bytes of the projections of the finer volume."""
+        box, measurement = voxel_box(grid, grid), self.measurement_bytes(grid)
+        return 3 * measurement + projection_bytes(measurement // 4, box, self.oversample)
 
     def _detector(self, box: VoxelBox) -> Detector:
         """The detector of the options; what is left open sees the whole image in pixels of its size at the axis."""

@@ -192,7 +192,7 @@ def test_the_memory_of_a_large_simulation_is_bounded() -> None:
     plane = ImagePlane((512, 512), (0.7, 0.7))
     assert projection_bytes(geometry, plane, 2) < 1.5 * 2**30
     physics = ParallelBeamCt(views=720)
-    assert physics.bytes_needed(Grid.isotropic((10, 512, 512), 0.7)) > projection_bytes(geometry, plane, 2)
+    assert physics.simulation_bytes(Grid.isotropic((10, 512, 512), 0.7)) > projection_bytes(geometry, plane, 2)
 
 
 @pytest.mark.parametrize(
