@@ -150,13 +150,13 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
 def _of_one_law(section: PriorSection, card: PriorCard, case: Volume | Acquisition, solver: str) -> PriorSection:
     """For samples of a posterior: slices of one plane, those of the scan, since slices of each plane are another prior.
 
-    By turns they make the better image and the worse samples: the planes' errors cancel out, and so does the spread.
+    By turns the image would be better and its samples those of no posterior: what averages errors averages spread too.
     """
     if section.plane == "alternating":
         raise UsageError(
             "E-RUN-19",
             f"The solver {solver!r} draws from the posterior, which has one prior; planes by turns are several.",
-            why="Its samples would differ by too little, and its intervals not cover what they say.",
+            why="Its samples and intervals would be those of no posterior.",
             fix="Leave prior.plane out, or choose another solver.",
         )
     own = planes_of(case.grid)[0]
