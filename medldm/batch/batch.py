@@ -143,7 +143,7 @@ def check_all_done(scans: Sequence[Scan]) -> None:
     bad = [scan for scan in scans if scan.state in ("failed", "gate-failed")]
     if not bad:
         return
-    shown = ", ".join(f"{scan.name or f'scan {scan.number}'}: {scan.code}" for scan in bad[:_SHOWN])
+    shown = ", ".join(f"{scan.label}: {scan.code}" for scan in bad[:_SHOWN])
     more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     raise BatchFailed(
         "E-BAT-09",

@@ -134,7 +134,7 @@ class Coordinator:
             self._running[order.token] = scan, order, state_mark(order.work)
             self.index.update(scan.key, state="running")
             self._count(scan.state, "running")
-            self.standing.running[order.token] = scan.name or f"scan {scan.number}", time.monotonic()
+            self.standing.running[order.token] = scan.label, time.monotonic()
             self.engine.submit(order)
 
     def _order(self, scan: Scan) -> Order:

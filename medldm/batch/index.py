@@ -65,6 +65,11 @@ class Scan:
     job: str
     mark: str
 
+    @property
+    def label(self) -> str:
+        """Its name, or its number where names must not be told."""
+        return self.name or f"scan {self.number}"
+
 
 _COLUMNS = ", ".join(Scan.__dataclass_fields__)
 

@@ -8,14 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 from medldm.batch.index import Index
+from medldm.batch.status import FAILURES_SHOWN
 from medldm.batch.workplace import opened
 from medldm.errors import UsageError
 from medldm.report import Missing, write_index
 
 log = logging.getLogger("medldm")
-
-
-_MOST_MISSING = 1000
 
 
 def write_page(out: Path) -> Path:
@@ -34,13 +32,10 @@ def _given_up(out: Path) -> list[Missing]:
     try:
         place = opened(out)
         with closing(Index(place.index_file, read_only=True)) as index:
-            failed = index.scans("failed", limit=_MOST_MISSING)
+            failed = index.scans("failed", limit=FAILURES_SHOWN)
     except (UsageError, sqlite3.OperationalError):  # no batch, or its index is gone until the next run
         return []
-    return [
-        Missing(scan.name or f"scan {scan.number}", scan.code, "" if place.anonymous else scan.reason)
-        for scan in failed
-    ]
+    return [Missing(scan.label, scan.code, "" if place.anonymous else scan.reason) for scan in failed]
 
 
 def refresh_index(out: Path) -> Path | None:

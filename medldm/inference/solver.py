@@ -38,8 +38,8 @@ class Solver(Protocol):
     """One published algorithm: a frozen dataclass of the paper's hyper-parameters with one generator.
 
     Two class variables say what slice coherence may do with a solver that uses a prior: ``exact = True``, its samples
-    are those of the posterior and it is refused with any; ``proximal = False``, it takes no proximal step of the
-    likelihood, so a coupling of slices would have no effect.
+    are those of the posterior and it is refused with any, and with slices of planes by turns; ``proximal = False``, it
+    takes no proximal step of the likelihood, so a coupling of slices would have no effect.
     """
 
     def solve(
@@ -60,6 +60,11 @@ class Solver(Protocol):
             state: the ``state`` of the last step of an interrupted run, to go on after it.
         """
         ...
+
+
+def is_exact(solver: Solver | type[Solver]) -> bool:
+    """Whether a solver says that its samples are those of the posterior."""
+    return bool(getattr(solver, "exact", False))
 
 
 Observer = Callable[[Step], Any]

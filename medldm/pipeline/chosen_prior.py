@@ -11,6 +11,7 @@ from typing import Any
 from medldm.data import Acquisition, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
+from medldm.inference import is_exact
 from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
@@ -99,11 +100,11 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
 
     Raises:
         UsageError: E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
-            ``operator.grid`` is not possible; ``E-RCP-..`` the section is not valid.
+            ``operator.grid`` is not possible; E-RUN-19 planes by turns for a solver that draws from the posterior;
+            ``E-RCP-..`` the section is not valid.
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
             ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
             E-RUN-18 a regressor of another measurement.
-        UsageError: E-RUN-19 planes by turns for a solver that draws from the posterior.
     """
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
@@ -133,7 +134,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
     require_kind(card, solver, needs)
     doubts = require_measurement(host, recipe, card)
     section = prior_section(recipe.prior, card)
-    if getattr(host.find("solvers", solver).load(), "exact", False):
+    if is_exact(host.find("solvers", solver).load()):
         section = _of_one_law(section, card, case, solver)
     host.find("priors", card.family)
     plan = check_fit(card, scan_facts(card, case), section.use, section.plane).require()

@@ -19,6 +19,7 @@ from medldm.inference import (
     Likelihood,
     Noise,
     SliceStack,
+    is_exact,
 )
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.pipeline.loaded_prior import LoadedPrior
@@ -63,7 +64,7 @@ def choose_coherence(host: Host, recipe: Recipe) -> ChosenCoherence:
         sentence = f"the solver {entry.name!r} uses no prior: coherence takes no part"
         return ChosenCoherence(left_out=(sentence,))
     solver: Any = entry.load()
-    if getattr(solver, "exact", False):
+    if is_exact(solver):
         raise UsageError(
             "E-COH-01",
             f"The solver {entry.name!r} draws from the posterior itself; coherence would make it another law.",

@@ -12,7 +12,7 @@ from torch import Tensor
 from medldm.data import Acquisition, Volume
 from medldm.data.provenance import Role
 from medldm.errors import UsageError
-from medldm.inference import Solver
+from medldm.inference import Solver, is_exact
 from medldm.pipeline.ensemble import Ensemble
 from medldm.pipeline.recipe import NONE, Recipe
 
@@ -54,11 +54,6 @@ class Map:
     volume: Volume
     role: Role
     meaning: str
-
-
-def is_exact(solver: Solver) -> bool:
-    """Whether the solver says that its samples are those of the posterior."""
-    return bool(getattr(type(solver), "exact", False))
 
 
 def maps_of(

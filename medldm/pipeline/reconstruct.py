@@ -10,14 +10,14 @@ from typing import Any
 from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
-from medldm.inference import run
+from medldm.inference import is_exact, run
 from medldm.pipeline.checks import check_gates, doubts, failed_gates
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.convergence import Convergence
 from medldm.pipeline.events import Listener, Teller, Warnings
 from medldm.pipeline.fit_along import chi_along
-from medldm.pipeline.maps import chosen_maps, is_exact
+from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.methods import methods_of
 from medldm.pipeline.metrics import compare, compare_slices

@@ -18,11 +18,10 @@ from torch import Tensor
 from medldm.data import Event
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, is_regressor, run
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, is_exact, is_regressor, run
 from medldm.inference.negotiation import refusals
 from medldm.inference.withheld import CanWithhold, mixing_share, residual, without
 from medldm.pipeline.events import Teller
-from medldm.pipeline.maps import is_exact
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.problem import Problem
 from medldm.pipeline.recipe import Recipe

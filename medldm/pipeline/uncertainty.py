@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from medldm.data import Volume
+from medldm.inference import is_exact
 from medldm.inference.prior_share import prior_share, unmeasured_part
 from medldm.pipeline.calibration import calibration
 from medldm.pipeline.ensemble import Ensemble
-from medldm.pipeline.maps import INTERVAL_LEVEL, PRIOR_SHARE, SPREAD, Map, free_energy, is_exact, maps_of
+from medldm.pipeline.maps import INTERVAL_LEVEL, PRIOR_SHARE, SPREAD, Map, free_energy, maps_of
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.problem import Problem
 
