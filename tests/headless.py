@@ -25,6 +25,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1200,900",
+    "--force-prefers-reduced-motion",  # a picture taken amid a smooth scroll is cut off
 )
 
 
