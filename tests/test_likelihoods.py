@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import (
@@ -193,16 +195,45 @@ def test_prox_uses_the_operators_own_gram_where_weights_are_uniform():
 
 
 class Preconditioned(Diagonal):
-    def preconditioner(self, weight: float) -> LinearOperator:
-        return Diagonal(self.domain, 1 / (self.diagonal.square() + weight))
+    def preconditioner(self, data_weights: Tensor) -> Callable[[float], LinearOperator]:
+        return lambda weight: Diagonal(self.domain, 1 / (data_weights * self.diagonal.square() + weight))
 
 
 def test_prox_asks_for_a_preconditioner():
     d = torch.logspace(-2, 2, 60, dtype=torch.float64).reshape(SHAPE)
     y, v = (space().randn(generator=generator(s)) for s in (1, 2))
     expected = (d * y / 0.09 + 2.0 * v) / (d.square() / 0.09 + 2.0)
-    found = Gaussian(Preconditioned(space(), d), y, 0.3).prox(v, 2.0, iterations=1)
+    found = Gaussian(Preconditioned(space(), d), y, 0.3).prox(v, 2.0, iterations=2)
     torch.testing.assert_close(found, expected)
+    weights = torch.linspace(0.5, 40, 60, dtype=torch.float64).reshape(SHAPE)
+    expected = (weights * d * y + 2.0 * v) / (weights * d.square() + 2.0)
+    found = WeightedGaussian(Preconditioned(space(), d), y, weights).prox(v, 2.0, iterations=2)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_preconditioner_is_told_the_mean_of_further_terms_and_left_out_of_mere_steps():
+    asked = []
+
+    class Listening(Preconditioned):
+        def preconditioner(self, data_weights: Tensor) -> Callable[[float], LinearOperator]:
+            inverse = super().preconditioner(data_weights)
+            return lambda weight: asked.append(weight) or inverse(weight)
+
+    A = Listening(space(), torch.ones(SHAPE, dtype=torch.float64))
+    likelihood = Gaussian(A, space().randn(generator=generator(1)), 0.5)
+    likelihood.prox(space().zeros(), 2.0, QuadraticTerm(3.0 * Identity(space()), 0.7))
+    assert asked == [pytest.approx(2.0 + 0.7 * 9)]
+    likelihood.prox(space().zeros(), 0.0)
+    likelihood.prox(space().zeros(), 2.0, iterations=1)
+    assert len(asked) == 1
+
+
+def test_nothing_measured_asks_for_no_preconditioner():
+    """Its balance with the data has no meaning then, and the step is the prior's image."""
+    v = space().randn(generator=generator(2))
+    A = Preconditioned(space(), torch.ones(SHAPE, dtype=torch.float64))
+    found = WeightedGaussian(A, space().zeros(), torch.zeros(SHAPE, dtype=torch.float64)).prox(v, 2.0)
+    torch.testing.assert_close(found, v)
 
 
 def test_real_image_with_complex_data():

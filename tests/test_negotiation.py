@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -21,8 +21,8 @@ class Capable(Identity):
     def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
         return [(self, torch.arange(3))] * n
 
-    def preconditioner(self, weight: float) -> LinearOperator:
-        return self
+    def preconditioner(self, data_weights: Tensor) -> Callable[[float], LinearOperator]:
+        return lambda weight: self
 
 
 class Prior:

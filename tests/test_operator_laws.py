@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from law_scene import failing, names
 from torch import Tensor
 
 from medldm.operators import Diagonal, FiniteDifference, Identity, LinearOperator, Space
@@ -129,6 +132,28 @@ class OwnCall(Matrix):
 def test_a_wrong_derivative_is_found(law: laws.OperatorLaw) -> None:
     with pytest.raises(AssertionError):
         law(OwnCall())
+
+
+class Preconditioned(Matrix):
+    """With the inverse of the diagonal of its normal equations, or with something broken in its place."""
+
+    def preconditioner(self, data_weights: Tensor) -> Callable[[float], LinearOperator]:
+        normal = float(data_weights.mean()) * self.matrix.square().sum(0)
+        return lambda weight: self._inverse(1 / (normal + weight))
+
+    def _inverse(self, diagonal: Tensor) -> LinearOperator:
+        if "one-sided" in self.broken:
+            return (Matrix().H @ Matrix()) @ Diagonal(self.domain, diagonal)
+        return Diagonal(self.domain, -diagonal if "negative" in self.broken else diagonal)
+
+
+@pytest.mark.parametrize("broken", ["one-sided", "negative"])
+def test_a_wrong_preconditioner_is_found(broken: str) -> None:
+    for law in laws.OPERATOR_LAWS:
+        with contextlib.suppress(NotApplicable):
+            law(Preconditioned())
+    operator = Preconditioned(**{broken: True})
+    assert failing(laws.OPERATOR_LAWS, lambda: (operator,)) == names(laws.law_preconditioner)
 
 
 def test_wrong_shapes_must_be_refused() -> None:

@@ -98,9 +98,10 @@ def test_unknown_recipe_names_the_closest() -> None:
 
 def test_the_recipes_ship_with_their_command() -> None:
     names = {path.stem for path in shipped_recipes()}
-    ct = {"ct-60-views", "ct-20-views", "ct-limited-angle", "ct-low-dose", "ct-measured-parallel", "ct-measured-fan"}
+    ct = {"ct-60-views", "ct-20-views", "ct-limited-angle", "ct-low-dose", "ct-cone", "ct-helical"}
+    measured = {f"ct-measured-{name}" for name in ("parallel", "fan", "cone", "helical")}
     mri = {"mri-4x", "mri-8x", "mri-radial", "mri-3d", "mri-multiband", "mr-thick-slices"}
-    assert names == {*mri, "ct-cone", "ct-helical", *ct}
+    assert names == {*mri, *ct, *measured}
     for path in shipped_recipes():
         assert f"--recipe {path.stem}" in path.read_text().splitlines()[0]
 

@@ -51,7 +51,7 @@ def example(folder: Path):
 
 
 def test_the_solver_of_the_page_passes_the_kit(folder: Path) -> None:
-    command = [sys.executable, "-m", "medldm.cli.app", "plugins", "check", "acme-loop", "--json"]
+    command = [sys.executable, "-m", "medldm", "plugins", "check", "acme-loop", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout.splitlines()[0])["rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from medldm.data import Acquisition, Grid
 from medldm.inference.likelihood import Likelihood
 from medldm.operators import LinearOperator
+
+Preconditioners = Callable[[float], LinearOperator]
+"""``weight`` of the identity -> an approximate inverse of ``A^H W A + weight I``."""
 
 
 @runtime_checkable
@@ -46,10 +49,16 @@ class HasSubsets(Protocol):
 
 @runtime_checkable
 class HasPreconditioner(Protocol):
-    """An operator with an approximate inverse of ``A^H A + weight I`` (unit data weights; its scale is free)."""
+    """An operator with approximate inverses of ``A^H W A + weight I``."""
 
-    def preconditioner(self, weight: float) -> LinearOperator:
-        """Hermitian positive definite, image -> image."""
+    def preconditioner(self, data_weights: Tensor) -> Preconditioners:
+        """``weight -> (A^H W A + weight I)^-1``, nearly: Hermitian positive definite, image -> image, of any scale.
+
+        What depends on W alone is computed here, once for all weights.
+
+        Args:
+            data_weights: ``W``, zero or positive, broadcastable to the measurement.
+        """
         ...
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from medldm.errors import InputRefused, UsageError
+from medldm.inference.capabilities import Preconditioners
 from medldm.inference.likelihood import QuadraticTerm, check_measurement
-from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.proximal import preconditioners, solve_normal_equations
 from medldm.inference.units import projected_offset, scaled
 from medldm.operators import LinearOperator
 
@@ -102,12 +103,12 @@ class Gaussian:
         tolerance: float = 1e-5,
     ) -> Tensor:
         return solve_normal_equations(
-            self.operator,
             self._data_normal,
             self._backprojected + weight * v,
             weight,
             quadratic,
-            mean_data_weight=float(self.weights.mean()),
+            dims=len(self.operator.domain.shape),
+            preconditioner=self._preconditioner,
             start=start,
             iterations=iterations,
             tolerance=tolerance,
@@ -146,6 +147,10 @@ class Gaussian:
             # One weight for all that the operator gives: its own, possibly much cheaper, gram serves.
             return self.operator.gram(u) * float(weights.max())
         return self.operator.H(weights * self.operator(u))
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioners | None:
+        return preconditioners(self.operator, self.weights)
 
     @cached_property
     def _backprojected(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from medldm.inference.likelihood import Likelihood
-from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.proximal import preconditioners, solve_normal_equations
 
 # Voxels with less than this part of the image's root mean square have nothing in them whose origin could be asked for.
 _NOTHING = 0.05
@@ -34,12 +34,12 @@ def unmeasured_part(likelihood: Likelihood, u: Tensor, iterations: int = 30) -> 
         return torch.zeros_like(u)
     # Data weight and eps both over the energy: the system has the size of the image, also in the smallest units.
     return solve_normal_equations(
-        operator,
         lambda v: operator.H(energy * weights * operator(v)),
         u,
         1.0,
         (),
-        mean_data_weight=energy * float(weights.mean()),
+        dims=len(operator.domain.shape),
+        preconditioner=preconditioners(operator, energy * weights),
         start=u,
         iterations=iterations,
         tolerance=1e-4,

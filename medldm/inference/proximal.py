@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.inference.capabilities import HasPreconditioner
+from medldm.inference.capabilities import HasPreconditioner, Preconditioners
 from medldm.inference.likelihood import QuadraticTerm
 from medldm.operators import LinearOperator, conjugate_gradient
 
 
+def preconditioners(operator: LinearOperator, data_weights: Tensor) -> Preconditioners | None:
+    """What the operator offers for these weights; None where it offers nothing, or nothing was measured."""
+    if isinstance(operator, HasPreconditioner) and bool((data_weights > 0).any()):
+        return operator.preconditioner(data_weights)
+    return None
+
+
 def solve_normal_equations(
-    operator: LinearOperator,
     data_normal: Callable[[Tensor], Tensor],
     rhs: Tensor,
     weight: float,
     quadratic: Sequence[QuadraticTerm],
     *,
-    mean_data_weight: float,
+    dims: int,
+    preconditioner: Preconditioners | None,
     start: Tensor | None,
     iterations: int,
     tolerance: float,
@@ -27,12 +35,12 @@ def solve_normal_equations(
     """Solve ``(A^H W A + weight I + sum_i w_i L_i^H L_i) u = rhs``.
 
     Args:
-        operator: ``A``, asked for a preconditioner.
         data_normal: ``u -> A^H W A u``.
         rhs: ``(*batch, z, y, x)``.
         weight: of the identity, 1/image^2.
         quadratic: further quadratic terms.
-        mean_data_weight: mean of the diagonal of W; sets the balance that the preconditioner is built for.
+        dims: axes of an image; those before them are batch.
+        preconditioner: of :func:`preconditioners`.
         start: first iterate; zero when None.
         iterations: at most.
         tolerance: relative residual at which a batch item stops.
@@ -51,16 +59,31 @@ def solve_normal_equations(
             total = total + term.weight * term.operator.gram(u)
         return total
 
-    preconditioner: LinearOperator | None = None
-    if isinstance(operator, HasPreconditioner) and mean_data_weight > 0:
-        # CG does not see the scale of its preconditioner, so (A^H A + w / W I)^-1 serves for W (A^H A + w / W I).
-        preconditioner = operator.preconditioner(weight / mean_data_weight)
     return conjugate_gradient(
         normal,
         rhs,
-        dims=len(operator.domain.shape),
+        dims=dims,
         start=start,
         iterations=iterations,
         tolerance=tolerance,
-        preconditioner=preconditioner,
+        # Without a weight few plain iterations are all that keeps noise out of the solution, and a single iteration
+        # is no solution but a step along the gradient.
+        preconditioner=_of_all_terms(preconditioner, weight, quadratic, rhs)
+        if preconditioner and weight > 0 and iterations > 1
+        else None,
     )
+
+
+def _of_all_terms(
+    preconditioner: Preconditioners, weight: float, quadratic: Sequence[QuadraticTerm], rhs: Tensor
+) -> LinearOperator:
+    """The preconditioner of the whole system, whose further terms count by their mean eigenvalue."""
+    return preconditioner(weight + sum(term.weight * _mean_eigenvalue(term.operator, rhs) for term in quadratic))
+
+
+def _mean_eigenvalue(operator: LinearOperator, like: Tensor) -> float:
+    """Of ``L^H L``: its trace over the number of voxels, by one draw of signs (Hutchinson 1990)."""
+    shape = operator.domain.shape
+    signs = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).mul_(2).sub_(1).to(like)
+    applied = operator(signs)
+    return float(applied.abs().square().sum()) / signs.numel()

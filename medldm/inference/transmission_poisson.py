@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from medldm.errors import InputRefused
+from medldm.inference.capabilities import Preconditioners
 from medldm.inference.likelihood import Likelihood, QuadraticTerm, check_measurement
-from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.proximal import preconditioners, solve_normal_equations
 from medldm.inference.units import projected_offset, scaled
 from medldm.inference.weighted_gaussian import WeightedGaussian
 from medldm.operators import LinearOperator
@@ -134,12 +135,12 @@ class TransmissionPoisson:
             for term in quadratic:
                 slope = slope + term.weight * term.operator.gram(u)
             step = solve_normal_equations(
-                self.operator,
                 lambda d, curvature=curvature: self.operator.H(curvature * self.operator(d)),  # type: ignore[misc]
                 -slope,
                 weight,
                 quadratic,
-                mean_data_weight=float(curvature.mean()),
+                dims=len(dims),
+                preconditioner=self._preconditioner,
                 start=None,
                 iterations=iterations,
                 tolerance=tolerance,
@@ -195,6 +196,11 @@ class TransmissionPoisson:
         """
         blank = self.photons * torch.exp(-projected_offset(self.operator, offset, self.measurement))
         return replace(self, operator=scaled(self.operator, scale), photons=blank)
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioners | None:
+        # Of the information at the measurement, which the curvature comes to at the minimum.
+        return preconditioners(self.operator, self.weights)
 
     def _means(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """``(I0 exp(-p), lambda)``; the floor keeps ``n / lambda`` finite behind a wall of metal."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.inference.capabilities import HasFilteredAdjoint, HasPreconditioner, HasSubsets
+from medldm.inference.capabilities import HasFilteredAdjoint, HasPreconditioner, HasSubsets, Preconditioners
 from medldm.operators import LinearOperator
 from medldm.operators.linear import Scaled
 
@@ -69,9 +69,10 @@ class _Subsets(Scaled):
 
 
 class _Preconditioner(Scaled):
-    def preconditioner(self, weight: float) -> LinearOperator:
-        # s^2 A^H A + w I = s^2 (A^H A + w / s^2 I), and a preconditioner's own scale is free.
-        return cast(HasPreconditioner, self.operator).preconditioner(weight / abs(self.scalar) ** 2)
+    def preconditioner(self, data_weights: Tensor) -> Preconditioners:
+        # s^2 A^H W A + w I = s^2 (A^H W A + w / s^2 I), and a preconditioner's own scale is free.
+        inverse = cast(HasPreconditioner, self.operator).preconditioner(data_weights)
+        return lambda weight: inverse(weight / abs(self.scalar) ** 2)
 
 
 _ABILITIES: tuple[tuple[type, type[Scaled]], ...] = (

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from medldm.errors import InputRefused
+from medldm.inference.capabilities import Preconditioners
 from medldm.inference.likelihood import QuadraticTerm, check_measurement
-from medldm.inference.proximal import solve_normal_equations
+from medldm.inference.proximal import preconditioners, solve_normal_equations
 from medldm.inference.units import projected_offset, scaled
 from medldm.operators import LinearOperator
 
@@ -108,12 +109,12 @@ class WeightedGaussian:
         tolerance: float = 1e-5,
     ) -> Tensor:
         return solve_normal_equations(
-            self.operator,
             lambda u: self.operator.H(self.weights * self.operator(u)),
             self._backprojected + weight * v,
             weight,
             quadratic,
-            mean_data_weight=float(self.weights.mean()),
+            dims=len(self.operator.domain.shape),
+            preconditioner=self._preconditioner,
             start=start,
             iterations=iterations,
             tolerance=tolerance,
@@ -141,6 +142,10 @@ class WeightedGaussian:
         """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`."""
         shifted = self.measurement - projected_offset(self.operator, offset, self.measurement)
         return replace(self, operator=scaled(self.operator, scale), measurement=shifted)
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioners | None:
+        return preconditioners(self.operator, self.weights)
 
     @cached_property
     def _backprojected(self) -> Tensor:

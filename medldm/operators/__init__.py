@@ -14,6 +14,7 @@ from medldm.operators.linear import (
 from medldm.operators.norm import operator_norm
 from medldm.operators.per_slice import PerSlice
 from medldm.operators.resample import Resample
+from medldm.operators.shift_invariant import NearlyShiftInvariant, ShiftInvariantComposition
 from medldm.operators.space import Space
 from medldm.operators.sparse import SparseProduct, SparseRows
 from medldm.operators.stacking import vstack
@@ -25,9 +26,11 @@ __all__ = [
     "FiniteDifference",
     "Identity",
     "LinearOperator",
+    "NearlyShiftInvariant",
     "PerSlice",
     "Resample",
     "Scaled",
+    "ShiftInvariantComposition",
     "Space",
     "SparseProduct",
     "SparseRows",

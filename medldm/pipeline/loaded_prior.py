@@ -15,7 +15,7 @@ from medldm.errors import ComponentMissing
 from medldm.host import Host
 from medldm.inference import BoundPrior, HasObjectPhase, Physics
 from medldm.inference.conditioning import Value
-from medldm.operators import LinearOperator, Resample
+from medldm.operators import LinearOperator, NearlyShiftInvariant, Resample, ShiftInvariantComposition
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.priors.card import Plane
 from medldm.priors.family import PriorFamily
@@ -55,7 +55,9 @@ class LoadedPrior:
         """``A R`` with ``R`` from the prior's grid to the scan's, which is that of ``A``; ``A`` where they are one."""
         if not self.resamples:
             return operator
-        composed = operator @ self.to_scan(operator.domain.dtype).to(_device(operator))
+        resample = self.to_scan(operator.domain.dtype).to(_device(operator))
+        alike = isinstance(operator, NearlyShiftInvariant)
+        composed = ShiftInvariantComposition(operator, resample) if alike else operator @ resample
         composed.domain = replace(composed.domain, spacing=self.grid.spacing)
         return composed
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, Space
 from medldm.testing.law import NotApplicable, is_double, relative_difference, require, require_close, wide
 
@@ -189,6 +190,25 @@ def law_gram(operator: LinearOperator) -> None:
     require_close(operator.gram.forward(x), both, 5 * tolerance(operator), "A.gram is not A^H A")
 
 
+def law_preconditioner(operator: LinearOperator) -> None:
+    """What it offers as an approximate inverse is Hermitian and positive, whatever the weights of the samples.
+
+    Conjugate gradients with any other do not converge.
+    """
+    if not isinstance(operator, HasPreconditioner):
+        raise NotApplicable("it offers no preconditioner")
+    weights = 0.01 + draw(operator.codomain).abs()
+    inverse = operator.preconditioner(weights)(0.1 * float(weights.mean()))
+    x, y = draw(operator.domain, 2), draw(operator.domain, 2, seed=1)
+    there = inverse(x)
+    require(there.shape == x.shape, f"the preconditioner makes {tuple(there.shape)} of {tuple(x.shape)}")
+    left, right = operator.domain.inner(y, there), operator.domain.inner(inverse(y), x)
+    size = (operator.domain.norm(there) * operator.domain.norm(y)).max()
+    mismatch = float((left - right).abs().max() / size)
+    require(mismatch <= 5 * tolerance(operator), f"the preconditioner is not Hermitian: {mismatch:.1e}")
+    require(bool((operator.domain.inner(x, there).real > 0).all()), "the preconditioner is not positive")
+
+
 def law_follows_its_buffers_to_the_device(operator: LinearOperator) -> None:
     """``A.to(device)`` computes there and agrees; nothing else names a device."""
     if not torch.cuda.is_available():
@@ -215,5 +235,6 @@ OPERATOR_LAWS: tuple[OperatorLaw, ...] = (
     law_gradient_is_adjoint,
     law_double_backward,
     law_gram,
+    law_preconditioner,
     law_follows_its_buffers_to_the_device,
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.operators import LinearOperator, Space
+from medldm.operators import LinearOperator, NearlyShiftInvariant, Space
 from medldm_ct.columns import SliceStack
 from medldm_ct.geometry import Geometry, ImagePlane
 from medldm_ct.matrix import matrix_bytes, system_matrix
@@ -23,7 +23,7 @@ _FEW_SLICES = 8
 _LARGE = 2 << 30
 
 
-class XRayTransform(LinearOperator):
+class XRayTransform(NearlyShiftInvariant):
     """Line integrals ``(*batch, z, y, x) -> (*batch, z, view, bin)`` of attenuation in 1/mm, averaged over each bin.
 
     Every slice is scanned alike. The matrix is built at construction, once for all operators of equal geometry; the

@@ -39,6 +39,7 @@ def central_kspace(kspace: Tensor, points: Tensor, operator: NonuniformSense) ->
     size = _covered(measured, (ny, nx))
     top, left = ny // 2 - size // 2, nx // 2 - size // 2
     gram = operator.gram
+    preconditioner = operator.preconditioner(kspace.real.new_ones(()))(_WEIGHT)
     centre = kspace.new_empty((*kspace.shape[:2], size, size))
     for z, data in enumerate(kspace):
         # The coils are the batch of conjugate gradients, each with scalars of its own.
@@ -47,7 +48,7 @@ def central_kspace(kspace: Tensor, points: Tensor, operator: NonuniformSense) ->
             operator.adjoint(data[:, None]),
             dims=2,
             iterations=_ITERATIONS,
-            preconditioner=operator.preconditioner(_WEIGHT).forward,
+            preconditioner=preconditioner.forward,
         )
         shifted = torch.fft.ifftshift(images, dim=(-2, -1))
         spectrum = torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=(-2, -1))

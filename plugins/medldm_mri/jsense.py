@@ -85,7 +85,7 @@ class Jsense:
                 operator.adjoint(kspace[None]),
                 dims=3,
                 iterations=self.iterations,
-                preconditioner=operator.preconditioner(self.damping).forward
+                preconditioner=operator.preconditioner(kspace.real.new_ones(()))(self.damping).forward
                 if isinstance(operator, HasPreconditioner)
                 else None,
             )

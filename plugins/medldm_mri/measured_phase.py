@@ -76,7 +76,8 @@ def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Ten
         operator: image to k-space.
     """
     coarse = unit_phase(coarse)
-    preconditioner = operator.preconditioner(_WEIGHT) if isinstance(operator, HasPreconditioner) else None
+    unit = kspace.real.new_ones(())
+    preconditioner = operator.preconditioner(unit)(_WEIGHT) if isinstance(operator, HasPreconditioner) else None
     image = conjugate_gradient(
         lambda u: operator.gram(u) + _WEIGHT * u,
         operator.H(kspace),

@@ -9,7 +9,7 @@ is voxel ``n // 2``: on the points of a Cartesian grid this is the Cartesian ope
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -111,10 +111,12 @@ class NonuniformSense(LinearOperator):
     def gram(self) -> LinearOperator:
         return ToeplitzGram(self.domain, self.maps, self.spread, slices_at_once=self._slices_together())
 
-    def preconditioner(self, weight: float) -> LinearOperator:
-        """Nearly ``(A^H A + weight)^-1``, see :class:`medldm_mri.toeplitz.CirculantPreconditioner`."""
-        return CirculantPreconditioner(
-            self.domain, self.maps, self.spread, weight, slices_at_once=self._slices_together()
+    def preconditioner(self, data_weights: Tensor) -> Callable[[float], LinearOperator]:
+        """Nearly ``(A^H W A + weight)^-1``, see :class:`medldm_mri.toeplitz.CirculantPreconditioner`; W by its mean."""
+        mean = float(data_weights.mean())
+        together = self._slices_together()
+        return lambda weight: CirculantPreconditioner(
+            self.domain, self.maps, self.spread, weight / mean, slices_at_once=together
         )
 
     def _dtype(self, x: Tensor) -> torch.dtype:

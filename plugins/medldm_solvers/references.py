@@ -68,6 +68,9 @@ DPS = (
     "H. Chung, J. Kim, M. T. McCann, M. L. Klasky, J. C. Ye. Diffusion posterior sampling for general noisy inverse "
     "problems. ICLR 2023. arXiv:2209.14687."
 )
+PIGDM = (
+    "J. Song, A. Vahdat, M. Mardani, J. Kautz. Pseudoinverse-guided diffusion models for inverse problems. ICLR 2023."
+)
 RED_DIFF = (
     "M. Mardani, J. Song, J. Kautz, A. Vahdat. A variational perspective on solving inverse problems with diffusion "
     "models. ICLR 2024. arXiv:2305.04391."

@@ -13,7 +13,7 @@ from torch import Tensor
 from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
-from medldm_solvers.references import CCDF, DDS, DIFFPIR
+from medldm_solvers.references import CCDF, DDS, DIFFPIR, PIGDM
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class ZDDS:
 
     The loop of Chung, Lee and Ye (ICLR 2024): denoise, conjugate gradients for the data, DDIM towards the next level
     with the direction of the denoiser. The weight of the data step is that of Zhu et al. (CVPR Workshops 2023),
-    ``lam / sigma^2`` against a likelihood that carries the noise. It begins at the start image with noise of
+    ``lam / sigma^2`` against a likelihood that carries the noise, or ``lam / r^2`` with the
+    ``r^2 = sigma^2 s^2 / (sigma^2 + s^2)`` of Song et al. (ICLR 2023). It begins at the start image with noise of
     ``sigma_max`` on it (Chung et al. 2022, come closer, diffuse faster).
 
     The direction points away from the prior's image, not from the corrected one, so every step takes the full
@@ -32,6 +33,9 @@ class ZDDS:
     Attributes:
         steps: denoisings.
         lam: weight of the prior's image in the data step; 1 takes the noise level for its error.
+        spread: ``s``, of images around what the prior knows without any: however noisy ``x`` is, the prior's image is
+            not taken to err by more. None has no such bound. Ill-conditioned operators (few views) need it, since a
+            data step that hardly minds the prior's image fits the noise.
         zeta: share of the variance of each level that is drawn anew; 0 is deterministic after the start.
         temperature: of what is drawn, its standard deviation over that of the level. 1 is the paper's, for samples that
             differ as they should; below, the image comes closer to a mean of samples, and samples differ by too little.
@@ -42,12 +46,13 @@ class ZDDS:
         integrator: between the levels; ``ddim`` is the paper's.
     """
 
-    references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR, CCDF)
+    references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR, PIGDM, CCDF)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
 
     steps: Annotated[int, Field(ge=1)] = 50
     lam: Annotated[float, Field(gt=0)] = 0.25
+    spread: Annotated[float, Field(gt=0)] | None = None
     zeta: Annotated[float, Field(ge=0, le=1)] = 1.0
     temperature: Annotated[float, Field(ge=0, le=1)] = 0.5
     sigma_max: Annotated[float, Field(gt=0)] | None = 1.0
@@ -79,10 +84,14 @@ class ZDDS:
             # Tweedie's estimate of the image (DDS; DiffPIR algorithm 1, line 3)
             v = prior.denoise(x, x.real.new_full((len(x),), sigma))
             # the data by conjugate gradients from there (DDS), rho_t of DiffPIR, algorithm 1, lines 1 and 4
-            u = likelihood.prox(v, self.lam / sigma**2, start=v, iterations=self.cg_iterations)
+            u = likelihood.prox(v, self.lam / self._error(sigma), start=v, iterations=self.cg_iterations)
             # DDIM with the direction of the denoiser (DDS), whose eta^2 is zeta
             aim, memory = extrapolate(levels, k, x, v, memory)
             drawn = self.zeta > 0 and after > 0
             fresh = self.temperature * noise.like(x, "renoise", step=k) if drawn else None
             x = advance(x, aim, sigma, after, self.zeta, fresh, shift=u - v)
             yield Step(k, self.steps, sigma, x, u, {"x": x, "memory": memory, "index": torch.tensor(k)})
+
+    def _error(self, sigma: float) -> float:
+        """Of the prior's image, a variance: ``r_t^2`` (Song et al. 2023), or ``sigma^2``."""
+        return sigma**2 if self.spread is None else sigma**2 * self.spread**2 / (sigma**2 + self.spread**2)

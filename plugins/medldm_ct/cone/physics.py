@@ -141,15 +141,16 @@ class ConeTomography(ABC):
             InputRefused: see :mod:`medldm_ct.cone.stored_scan` and :func:`medldm_ct.cone.scan_checks.check_views`.
         """
         orbit, box = orbit_of(acquisition), voxel_box(grid, acquisition.grid)
+        beam = beam_of(acquisition, orbit)
         if orbit is None:
-            return ConeTransform(beam_of(acquisition), box)
+            return ConeTransform(beam, box)
         redundancy = redundancy_of(acquisition)
         check_views(orbit)
         truncated = object_is_truncated(acquisition.data, orbit)
         filtered = None
         if redundancy is not None or orbit.helical:
             filtered = partial(FeldkampOperator, orbit, box, None if orbit.helical else redundancy, truncated=truncated)
-        return ConeTransform(orbit.beam(), box, filtered=filtered)
+        return ConeTransform(beam, box, filtered=filtered)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Filtered back-projection with the Hann window, ``(z, y, x)`` in 1/mm."""

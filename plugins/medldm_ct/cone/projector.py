@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.operators import LinearOperator, Space
+from medldm.operators import LinearOperator, NearlyShiftInvariant, Space
 from medldm_ct.cone.geometry import ConeBeam, VoxelBox
 from medldm_ct.cone.rays import RayPair
 
@@ -28,7 +28,7 @@ class _Pair(Protocol):
     def backproject(self, y: Tensor) -> Tensor: ...
 
 
-class ConeTransform(LinearOperator):
+class ConeTransform(NearlyShiftInvariant):
     """Line integrals ``(*batch, z, y, x) -> (*batch, view, row, column)`` of attenuation in 1/mm, the mean over a bin.
 
     Nothing is stored but the geometry, so memory does not grow with the number of views. On the CPU, where the

@@ -37,7 +37,10 @@ def _relative(a: Tensor, b: Tensor) -> float:
 def _image(operator: LinearOperator, data: Tensor) -> Tensor:
     """Least squares; the small weight keeps the corners of k-space, which nothing measures, from the noise."""
     return conjugate_gradient(
-        lambda u: operator.gram(u) + 0.01 * u, operator.H(data), dims=3, preconditioner=operator.preconditioner(0.01)
+        lambda u: operator.gram(u) + 0.01 * u,
+        operator.H(data),
+        dims=3,
+        preconditioner=operator.preconditioner(torch.ones(()))(0.01),
     )
 
 

@@ -158,7 +158,7 @@ def test_the_preconditioner_is_positive_and_shortens_conjugate_gradients() -> No
     maps = CoilArray(grid, 4).all().to(torch.complex128)
     operator = _sense(maps, points, torch.ones(24, len(points) // 24), 1e-10)
     weight = 0.05
-    preconditioner = operator.preconditioner(weight)
+    preconditioner = operator.preconditioner(torch.ones((), dtype=torch.float64))(weight)
     x, y = _complex(1, 32, 36), _complex(1, 32, 36, seed=1)
     inner = operator.domain.inner
     assert abs(complex(inner(x, preconditioner(y)) - inner(preconditioner(x), y))) < 1e-9 * abs(complex(inner(x, x)))

@@ -45,6 +45,20 @@ def test_one_step_is_the_proximal_step_at_the_denoised_image(dtype):
     torch.testing.assert_close(found, (d.conj() * y / std**2 + w * v) / (data + w), rtol=1e-4, atol=1e-5)
 
 
+def test_with_the_spread_of_a_gaussian_prior_a_step_gives_the_posterior_mean():
+    """Of the image given the noisy one and the data, in closed form: precisions add up, ``lam`` being one."""
+    image = space(1, 2, 4)
+    start = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(1, 1, 2, 4)
+    sigma, std, y = 0.8, 0.3, torch.full((1, 2, 4), 0.7, dtype=torch.float64)
+    prior = GaussianPrior(image, MEAN, STD)
+    solver = ZDDS(steps=1, lam=1.0, spread=STD, temperature=1.0, sigma_max=sigma, cg_iterations=50)
+    found = run(solver.solve(Gaussian(Identity(image), y, std), prior, start, NOISE)).estimate
+    x = start + sigma * NOISE.like(start, "start", step=0)
+    precisions = 1 / STD**2 + 1 / sigma**2 + 1 / std**2
+    expected = (MEAN / STD**2 + x / sigma**2 + y / std**2) / precisions
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_without_data_and_fresh_noise_it_follows_the_probability_flow(dtype):
     """Its solution for a Gaussian: ``x - m`` shrinks in proportion to ``sqrt(s^2 + sigma^2)``."""
