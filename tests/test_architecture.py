@@ -28,6 +28,7 @@ _DOWN = {
     "report": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "pacs": {"errors"},
     "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "__main__": {"cli"},
     "cli": {
         *("batch", "report", "pacs", "testing", "training", "pipeline", "priors"),
         *("inference", "operators", "data", "host", "errors"),

@@ -62,7 +62,7 @@ def distribution(tmp_path: Path) -> dict[str, str]:
 
 def test_the_prior_family_of_the_page_passes_the_kit(tmp_path: Path) -> None:
     environment = installed("acme_shallow", "shallow/", tmp_path)
-    command = [sys.executable, "-m", "medldm.cli.app", "plugins", "check", "shallow", "--json"]
+    command = [sys.executable, "-m", "medldm", "plugins", "check", "shallow", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout.splitlines()[0])["rows"]
     assert [row for row in rows if row["status"] == "failed"] == []
@@ -71,7 +71,7 @@ def test_the_prior_family_of_the_page_passes_the_kit(tmp_path: Path) -> None:
 
 
 def test_the_plugin_of_the_page_passes_the_kit(distribution: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "medldm.cli.app", "plugins", "check", "binning", "--json"]
+    command = [sys.executable, "-m", "medldm", "plugins", "check", "binning", "--json"]
     done = subprocess.run(command, env=distribution, capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout.splitlines()[0])["rows"]
     assert [row for row in rows if row["status"] == "failed"] == []

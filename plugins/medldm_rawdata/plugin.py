@@ -44,6 +44,12 @@ def register_readers(register: Register) -> None:
         summary="Sinograms in .npy, .npz or NIfTI with a JSON that states their geometry",
     )
     register(
+        "cone-beam",
+        "medldm_rawdata.projections.cone_file:ConeBeamReader",
+        example="medldm_rawdata.projections.examples:cone_beam",
+        summary="Cone-beam and helical projections in .npy, .npz or NIfTI with a JSON that states their geometry",
+    )
+    register(
         "kspace-array",
         "medldm_rawdata.array_reader:KSpaceArrayReader",
         example="medldm_rawdata.examples:array_reader",

@@ -75,7 +75,7 @@ def tensors_of(orbit: Orbit) -> dict[str, Tensor]:
 
 
 def orbit_of(acquisition: Acquisition) -> Orbit | None:
-    """The circle or helix of a measurement; None where it states the vectors of each view instead.
+    """The circle or helix of a measurement; None where it states the vectors of each view and no angles.
 
     Raises:
         InputRefused: ``E-CT-16`` for other axes, or numbers of angles or heights that differ from that of the views;
@@ -83,7 +83,7 @@ def orbit_of(acquisition: Acquisition) -> Orbit | None:
             without angles; and the errors of :class:`Orbit`.
     """
     detector = _detector(acquisition)
-    if "source_mm" in acquisition.tensors:
+    if "source_mm" in acquisition.tensors and "angles" not in acquisition.tensors:
         return None
     settings, angles = acquisition.settings, acquisition.tensor("angles").double().cpu()
     heights = acquisition.tensors.get("heights_mm", torch.zeros_like(angles)).double().cpu()
@@ -107,13 +107,17 @@ def orbit_of(acquisition: Acquisition) -> Orbit | None:
     )
 
 
-def beam_of(acquisition: Acquisition) -> ConeBeam:
-    """Any trajectory: four tensors ``(view, 3)``, positions in mm and unit vectors.
+def beam_of(acquisition: Acquisition, orbit: Orbit | None) -> ConeBeam:
+    """Any trajectory: four tensors ``(view, 3)``, positions in mm and unit vectors; that of the orbit without them.
+
+    Where both are stated, as for a focal spot that flies around its orbit, the vectors are what was measured along.
 
     Raises:
         InputRefused: ``E-ACQ-04`` when one is missing, ``E-CT-22`` when they cannot be used, ``E-CT-16`` when there is
             not one for each view.
     """
+    if orbit is not None and "source_mm" not in acquisition.tensors:
+        return orbit.beam()
     detector = _detector(acquisition)
     beam = ConeBeam(detector, *(acquisition.tensor(name) for name in _VECTORS))
     if beam.views != acquisition.size("view"):

@@ -16,7 +16,7 @@ import numpy as np
 
 from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused
-from medldm_rawdata.projections.ct_pd_detector import detector_of, fan_of, trajectory_of
+from medldm_rawdata.projections.ct_pd_detector import detector_of, fan_of, grid_of, trajectory_of
 from medldm_rawdata.projections.ct_pd_header import is_projection
 from medldm_rawdata.projections.ct_pd_scan import ProjectionScan, files_under, scans_under
 from medldm_rawdata.projections.row import row_of, row_of_refusal
@@ -123,9 +123,7 @@ def _row(index: int, case: _Case, path: Path, stated: Stated) -> SeriesRow:
         shape, spacing, orientation = row.shape, row.spacing, row.orientation
         description, problems = row.description, row.problems
     else:
-        trajectory = trajectory_of(case.scan, stated)
-        _, rows, columns = case.scan.shape
-        grid = stated.image.grid(rows, case.scan.row_at_axis) if stated.image else trajectory.grid(rows, columns)
+        grid = grid_of(trajectory_of(case.scan, stated), case.scan, stated)
         shape, spacing, orientation = grid.shape, grid.spacing, grid.orientation
         description, problems = case.words, case.scan.problems
     files = len(case.scan.headers)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.data import Acquisition
+from medldm.data import Acquisition, Grid
 from medldm.errors import Problem
 from medldm_rawdata.projections.ct_pd_header import ProjectionHeader, read_values
 from medldm_rawdata.projections.ct_pd_scan import ProjectionScan
@@ -114,7 +114,6 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
     trajectory = replace(trajectory, offset=detector.offset)
     blank, dim = _blank(scan.headers, stated, plane, 1)
     mu, dry = _water(scan.first)
-    slices = trajectory.grid(rows, columns).shape[0]
     return trajectory.acquisition(
         values,
         path,
@@ -124,8 +123,19 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
         mu_water=mu,
         problems=(*scan.problems, *problems, *dim, *dry),
         facts=facts,
-        grid=stated.image.grid(slices, stated.row_pitch_mm or scan.row_at_axis) if stated.image else None,
+        grid=grid_of(trajectory, scan, stated),
     )
+
+
+def grid_of(trajectory: Trajectory, scan: ProjectionScan, stated: Stated) -> Grid:
+    """Of the image of whole detectors: as many slices as reach from where the rows begin to where they end."""
+    _, rows, columns = scan.shape
+    grid = trajectory.grid(rows, columns)
+    pitch = stated.row_pitch_mm or scan.row_at_axis
+    slices = max(1, round(grid.shape[0] * scan.row_at_axis / pitch))
+    if stated.image:
+        return stated.image.grid(slices, pitch)
+    return Grid.isotropic((slices, columns, columns), (pitch, *grid.spacing[1:]))
 
 
 def _central_rows(scan: ProjectionScan) -> list[int]:

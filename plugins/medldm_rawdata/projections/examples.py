@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medldm.data import Acquisition, AffineMap
+from medldm.data import Acquisition, AffineMap, Grid
 from medldm.data.intensity import attenuation_from_hu
 from medldm.testing import ReaderExample
 from medldm_rawdata.projections import ct_pd_files
+from medldm_rawdata.projections.cone_file import ConeBeamReader
 from medldm_rawdata.projections.ct_pd import CtPdReader
 from medldm_rawdata.projections.data_exchange import DataExchangeReader
 from medldm_rawdata.projections.htc import HtcReader
@@ -222,3 +223,62 @@ def sinogram() -> ReaderExample:
         return path
 
     return ReaderExample(SinogramReader(), make, expected)
+
+
+def cone_header(**more: object) -> dict[str, object]:
+    """What describes :func:`cone_beam`."""
+    header: dict[str, object] = {
+        "format": "medldm-cone-beam",
+        "version": 1,
+        "data": "helix.npy",
+        "content": "line-integrals",
+        "detector": "curved",
+        "angles_deg": {"first_deg": 0.0, "step_deg": 30.0},
+        "heights_mm": {"first_mm": -11.0, "step_mm": 1.0},
+        "column_pitch_mm": 2.0,
+        "row_pitch_mm": 3.0,
+        "column_offset_mm": 0.5,
+        "source_to_centre_mm": 500.0,
+        "source_to_detector_mm": 1000.0,
+        "photons": PHOTONS,
+        "image": {"voxels": [6, 17, 17], "voxel_mm": [2.0, 1.0, 1.0]},
+    }
+    return header | more
+
+
+def cone_beam() -> ReaderExample:
+    """Two turns of a curved detector of four rows."""
+    views = 23
+    degrees: NDArray[np.float64] = 30.0 * np.arange(views, dtype=np.float64)
+    heights: NDArray[np.float64] = -11.0 + np.arange(views, dtype=np.float64)
+    values = discs(degrees, 19, 9.0, rows=4).swapaxes(0, 1).astype(np.float32)
+    acquisition = Acquisition(
+        physics="ct-helical",
+        data=torch.from_numpy(np.ascontiguousarray(values)),
+        axes=("view", "row", "column"),
+        grid=Grid.isotropic((6, 17, 17), (2.0, 1.0, 1.0)),
+        quantity="1/mm",
+        modality="CT",
+        output=AffineMap.identity("1/mm"),
+        tensors={"angles": torch.from_numpy(np.deg2rad(degrees)), "heights_mm": torch.from_numpy(heights)},
+        settings={
+            "geometry": "cone-curved",
+            "column_pitch_mm": 2.0,
+            "row_pitch_mm": 3.0,
+            "column_offset_mm": 0.5,
+            "row_offset_mm": 0.0,
+            "angle_unit": "rad",
+            "source_to_centre_mm": 500.0,
+            "source_to_detector_mm": 1000.0,
+            "photons": PHOTONS,
+            "electronic_std": 0.0,
+        },
+    )
+
+    def make(folder: Path) -> Path:
+        np.save(folder / "helix.npy", values)
+        path = folder / "helix.json"
+        path.write_text(json.dumps(cone_header()))
+        return path
+
+    return ReaderExample(ConeBeamReader(), make, acquisition)

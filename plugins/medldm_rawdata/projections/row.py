@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medldm.data import SeriesRow
+from medldm.data import Acquisition, SeriesRow
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.measured import Projections
 
@@ -28,6 +28,33 @@ def row_of(path: Path, format_: str, found: Projections) -> SeriesRow:
     parts.append(f"line integrals to {float(np.max(found.values)):.3g}")
     description = ", ".join(parts) + (" SIMULATED" if found.simulated else "")
     problems = (*views.problems, *found.problems, *more)
+    grid = found.grid
+    return SeriesRow(1, path.name, format_, "CT", description, 1, grid.shape, grid.spacing, grid.orientation, problems)
+
+
+def row_of_acquisition(path: Path, format_: str, found: Acquisition) -> SeriesRow:
+    """One row for whole detectors along a circle or a helix."""
+    settings, (views, rows, columns) = found.settings, found.data.shape
+    degrees = np.rad2deg(found.tensors["angles"].numpy())
+    parts = [
+        f"{settings['geometry']}: {views} views {degrees.min():.5g} to {degrees.max():.5g} deg",
+        f"{rows} rows of {settings['row_pitch_mm']:.4g} mm x {columns} columns of {settings['column_pitch_mm']:.4g} mm",
+        f"source to axis {settings['source_to_centre_mm']:g} mm, to detector {settings['source_to_detector_mm']:g} mm",
+    ]
+    if "heights_mm" in found.tensors:
+        heights = found.tensors["heights_mm"]
+        parts.append(f"heights {float(heights.min()):.4g} to {float(heights.max()):.4g} mm")
+    else:
+        parts.append(f"weights {settings['weights']}")
+    parts.append(f"{settings['photons']:.3g} photons per bin")
+    parts.append(f"line integrals to {float(found.data.max()):.3g}")
+    parts.append(f"needs the physics {found.physics}")
+    description = ", ".join(parts) + (" SIMULATED" if found.simulated else "")
+    problems = tuple(
+        Problem(event.settings["code"], "warning", event.settings["sentence"], "")
+        for event in found.history.events
+        if event.name == "warning"
+    )
     grid = found.grid
     return SeriesRow(1, path.name, format_, "CT", description, 1, grid.shape, grid.spacing, grid.orientation, problems)
 

@@ -131,9 +131,11 @@ def test_several_rows_are_a_cone_or_the_rows_beside_the_plane(tmp_path: Path) ->
     assert fan.settings["photons"] == 2 * PHOTONS
     cone = read(folder, "#1")
     assert cone.physics == "ct-cone"
-    assert cone.axes == ("view", "row", "bin")
+    assert cone.axes == ("view", "row", "column")
+    assert cone.settings["weights"] == "full-turn"
     np.testing.assert_array_equal(cone.data[:, 1].numpy(), fan.data[0].numpy())
-    np.testing.assert_allclose(cone.tensors["source_mm"].norm(dim=1).numpy(), 200.0, rtol=1e-6)
+    assert cone.settings["source_to_centre_mm"] == 200.0
+    assert set(cone.tensors) == {"angles", "counts"}
 
 
 def helix(folder: Path) -> Path:
@@ -160,12 +162,13 @@ def test_a_helix_is_read_as_it_was_measured_and_refused_without_its_physics(tmp_
     assert tuple(acquisition.data.shape) == (90, 3, 8)
     # Rows grow towards the head, z of the format towards the feet; bins with the turning.
     np.testing.assert_allclose(acquisition.data[0, :, 0].numpy(), np.array([0.27, 0.17, 0.07]), atol=1e-4)
-    angle, radius, z = 2 * np.pi / 36 - 1e-3, 200 - 0.2, 49.75 + 0.4
+    # Heights are counted from the middle of the path, 22.25 mm long.
+    angle, radius, z = 2 * np.pi / 36 - 1e-3, 200 - 0.2, 22.25 / 2 - 0.25 + 0.4
     expected = [radius * np.sin(angle), -radius * np.cos(angle), z]
     np.testing.assert_allclose(acquisition.tensors["source_mm"][1].numpy(), expected, atol=1e-4)
     settings = acquisition.settings
     assert settings["geometry"] == "cone-curved"
-    assert (settings["offset_mm"], settings["row_offset_mm"]) == (0.5 * 2.0, 0.5 * 3.0)
+    assert (settings["column_offset_mm"], settings["row_offset_mm"]) == (0.5 * 2.0, 0.5 * 3.0)
     assert settings["mu_water_per_mm"] == MU_WATER
     assert acquisition.tensors["counts"].shape == acquisition.data.shape
     with pytest.raises(ComponentMissing, match=r"E-PLG-08.*ct-helical"):
