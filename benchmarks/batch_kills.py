@@ -43,7 +43,7 @@ def make_scans(folder: Path, count: int) -> None:
 
 def command(scans: Path, out: Path, recipe: Path, *more: str) -> list[str]:
     words = ["batch", "run", str(scans), "-o", str(out), "-r", str(recipe), "--simulate", "--modality", "MR", *more]
-    return [sys.executable, "-m", "medldm.cli.app", *words]
+    return [sys.executable, "-m", "medldm", *words]
 
 
 def children(pid: int) -> list[int]:
@@ -137,7 +137,7 @@ def main() -> None:
     told = disturbed(words, fire, args.kills, args.between, random.Random(args.seed))
     seconds = time.monotonic() - begun
     status = subprocess.run(
-        [sys.executable, "-m", "medldm.cli.app", "batch", "status", str(fire), "--json", "--verify"],
+        [sys.executable, "-m", "medldm", "batch", "status", str(fire), "--json", "--verify"],
         capture_output=True,
         text=True,
         check=True,

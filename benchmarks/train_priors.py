@@ -82,7 +82,7 @@ def train(stage: Stage, data: Path, out: Path, assignments: list[str], seconds: 
     if seconds is not None:
         words += ["--stop-after", str(round(seconds))]
     print("medldm", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "medldm.cli.app", *words], check=True)
+    subprocess.run([sys.executable, "-m", "medldm", *words], check=True)
     return finished(stage, out)
 
 

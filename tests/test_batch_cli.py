@@ -148,7 +148,7 @@ def test_cancel_stops_a_batch_in_another_process(tmp_path: Path) -> None:
     scans, recipe, out = make_scans(tmp_path / "scans"), make_recipe(tmp_path), tmp_path / "out"
     words = ["batch", "run", str(scans), "-o", str(out), "-r", recipe, "--simulate", "--modality", "MR"]
     endless = ["--set", "solver={name: tv, iterations: 1000000}", "-q", "--save-every", "0.1"]
-    with subprocess.Popen([sys.executable, "-m", "medldm.cli.app", *words, *endless]) as running:
+    with subprocess.Popen([sys.executable, "-m", "medldm", *words, *endless]) as running:
         waited = threading.Event()
         for _ in range(600):
             if any(out.glob(".medldm-batch/work/*/result.state.safetensors")):

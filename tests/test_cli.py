@@ -229,7 +229,7 @@ def test_projections_without_an_angle_unit(tmp_path: Path) -> None:
 
 def test_ctrl_c_saves_and_resume_finishes_the_same(brain: Path, recipe: Path, tmp_path: Path) -> None:
     words = [
-        *(sys.executable, "-m", "medldm.cli.app", "reconstruct", str(brain), "--simulate", "-r", str(recipe)),
+        *(sys.executable, "-m", "medldm", "reconstruct", str(brain), "--simulate", "-r", str(recipe)),
         *("--set", "solver.name=tv", "--set", "solver.iterations=4000", "--device", "cpu", "--json"),
     ]
     whole = subprocess.run([*words, "-o", str(tmp_path / "whole")], capture_output=True, text=True, check=False)

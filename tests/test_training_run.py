@@ -302,7 +302,7 @@ def test_ctrl_c_saves_and_leaves_with_130(scans: Path, tmp_path: Path) -> None:
     config = _written(tmp_path, tiny_mapping(run={"steps": 100_000, "check_every": 100_000}))
     words = ["train", "denoiser", scans, "-o", tmp_path / "out", "--config", config, "--json", "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "medldm.cli.app", *map(str, words)],
+        [sys.executable, "-m", "medldm", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -326,7 +326,7 @@ def test_two_processes_train_one_network(scans: Path, tmp_path: Path) -> None:
     words = ["train", "denoiser", scans, "-o", tmp_path / "out", "--config", config, "--json", "--device", "cpu"]
     began = time.monotonic()
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "medldm.cli.app"]
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "medldm"]
         + [str(word) for word in [*words, "--stop-after", "300"]],
         capture_output=True,
         text=True,

@@ -116,7 +116,3 @@ def _add_plugin_commands() -> None:
     code = guarded(load, as_json="--json" in words)
     if code:
         sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -38,7 +38,7 @@ def command(
         if as_json:
             sys.stdout.write(json.dumps({"event": "series", "rows": [asdict(row) for row in rows]}) + "\n")
         else:
-            table = Table("#", "format", "kind", "description", "files", caption="shape and spacing along z, y, x")
+            table = Table("#", "format", "kind", "files", caption="shape and spacing along z, y, x")
             for title in ("shape", "spacing mm", "axes"):
                 table.add_column(title, no_wrap=True)
             for row in rows:
@@ -46,7 +46,6 @@ def command(
                     f"#{row.index}",
                     row.format,
                     row.modality,
-                    escape(row.description),
                     str(row.files),
                     "" if row.shape is None else "x".join(map(str, row.shape)),
                     "" if row.spacing is None else " ".join(f"{step:.3g}" for step in row.spacing),
@@ -56,6 +55,9 @@ def command(
             console.print(table)
             colours = {"note": "cyan", "warning": "yellow", "error": "red"}
             for row in rows:
+                # Below the table, which would fold a measurement's geometry into a column of single words.
+                if row.description:
+                    console.print(f"#{row.index} " + escape(row.description), highlight=False)
                 for problem in row.problems:
                     line = f"[{colours[problem.severity]}]#{row.index} {problem.severity} {problem.code}[/] "
                     console.print(line + escape(f"{problem.sentence} {problem.remedy}".strip()), highlight=False)

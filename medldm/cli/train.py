@@ -81,7 +81,7 @@ def denoiser(
 
         medldm train denoiser scans/ -o trained --config slice-latent --set autoencoder=autoencoder/slice-autoencoder
 
-        accelerate launch -m medldm.cli.app train denoiser scans/ -o trained --config my.yaml
+        accelerate launch -m medldm train denoiser scans/ -o trained --config my.yaml
     """
     _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose)
 
