@@ -29,6 +29,10 @@ Assign = Annotated[list[str] | None, typer.Option("--set", help="Change one valu
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the state that OUT holds.")]
 StopAfter = Annotated[float | None, typer.Option("--stop-after", min=1, help="Seconds after which to save and leave.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda. Several GPUs: accelerate launch")]
+From = Annotated[
+    str,
+    typer.Option("--from", metavar="PRIOR", help="Prior, by name or folder, whose weights to begin at: fine-tuning."),
+]
 
 
 @app.command("autoencoder")
@@ -37,6 +41,7 @@ def autoencoder(
     data: Data,
     out: Out,
     config: Config = "slice-autoencoder",
+    from_: From = "",
     set_: Assign = None,
     resume: Resume = False,
     stop_after: StopAfter = None,
@@ -54,7 +59,7 @@ def autoencoder(
 
         medldm train autoencoder scans/ -o autoencoder --resume --set run.steps=20000
     """
-    _run("autoencoder", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose)
+    _run("autoencoder", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, from_)
 
 
 @app.command("denoiser")
@@ -63,6 +68,7 @@ def denoiser(
     data: Data,
     out: Out,
     config: Config = "slice-pixel",
+    from_: From = "",
     set_: Assign = None,
     resume: Resume = False,
     stop_after: StopAfter = None,
@@ -76,14 +82,19 @@ def denoiser(
     A killed training goes on with --resume. A sheet of pictures appears in OUT/training/sheets at every look. At the
     end OUT holds a prior folder that `medldm priors check` has nothing against.
 
+    With --from it begins at the weights of a prior, and the network, what it is told, intensities and noise levels are
+    that prior's: a few scans of your own and some minutes then do what would take many and hours.
+
     Examples:
         medldm train denoiser scans/ -o trained --config slice-pixel
 
         medldm train denoiser scans/ -o trained --config slice-latent --set autoencoder=autoencoder/slice-autoencoder
 
+        medldm train denoiser scans/ -o trained --config own-mr --from brain-mr-2d-pixel --set optimiser.rate=1e-4
+
         accelerate launch -m medldm train denoiser scans/ -o trained --config my.yaml
     """
-    _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose)
+    _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, from_)
 
 
 @app.command("regressor")
@@ -111,7 +122,21 @@ def regressor(
 
         medldm train regressor scans/ -o trained --config slice-regressor-ct --recipe ct-60-views
     """
-    _run("regressor", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, recipe)
+    _run(
+        "regressor",
+        context,
+        data,
+        out,
+        config,
+        set_,
+        resume,
+        stop_after,
+        device,
+        as_json,
+        quiet,
+        verbose,
+        recipe=recipe,
+    )
 
 
 @app.command("pack")
@@ -170,6 +195,7 @@ def _run(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    begin_at: str = "",
     recipe: str = "",
 ) -> None:
     def work() -> None:
@@ -177,10 +203,12 @@ def _run(
 
         from medldm.cli.reporter import Reporter
         from medldm.pipeline.recipe import load_recipe
+        from medldm.training.beginning import begun_at
         from medldm.training.command import prepare, read_config
         from medldm.training.run import train_autoencoder, train_denoiser, train_regressor
 
-        settings, written = read_config(config, set_ or [])
+        settings, written = read_config(config, set_ or [], begin_at=begin_at)
+        settings = begun_at(settings, "autoencoder" if what == "autoencoder" else "denoiser")
         # Of several processes, which a launcher numbers, one tells.
         alone = os.environ.get("RANK", "0") == "0"
         with Reporter(as_json=as_json, quiet=quiet) as reporter:

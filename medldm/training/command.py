@@ -19,6 +19,7 @@ from medldm.host.shipped import shipped
 from medldm.host.yaml_file import parse_scalar, read_mapping
 from medldm.inference.conditioning import Conditioning
 from medldm.priors.card_file import read_card
+from medldm.priors.catalogue import find_prior
 from medldm.priors.family import PriorFamily
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
@@ -54,22 +55,30 @@ class Prepared:
     def job(self) -> str:
         """Hash of what makes two runs the same: the configuration without its section ``run``, and the scans.
 
-        An autoencoder counts by its weights, wherever it lies.
+        An autoencoder, and a prior that the weights begin at, count by their weights, wherever they lie.
         """
         written = {name: value for name, value in self.written.items() if name != "run"}
         if self.config.autoencoder:
-            weights = read_card(Path(self.config.autoencoder)).weights
-            written["autoencoder"] = {role: file.sha256 for role, file in weights.items()}
+            written["autoencoder"] = _hashes(Path(self.config.autoencoder))
+        if self.config.begin_at:
+            written["begin_at"] = _hashes(find_prior(self.config.begin_at))
         scans = [(scan.subject, tuple(scan.data.shape), scan.held_back) for scan in self.scans]
         return hashlib.sha256(json.dumps([written, scans], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def read_config(name_or_path: str | Path, assignments: Sequence[str] = ()) -> tuple[TrainConfig, dict[str, Any]]:
+def _hashes(folder: Path) -> dict[str, str]:
+    return {role: file.sha256 for role, file in read_card(folder).weights.items()}
+
+
+def read_config(
+    name_or_path: str | Path, assignments: Sequence[str] = (), *, begin_at: str = ""
+) -> tuple[TrainConfig, dict[str, Any]]:
     """A configuration that comes with medldm, by name, or one of your own, by path.
 
     Args:
         name_or_path: ``slice-pixel`` or ``my.yaml``.
         assignments: ``section.key=value``.
+        begin_at: prior whose weights the training begins at, in place of what the file says.
 
     Returns:
         The configuration and what it was read from.
@@ -82,6 +91,8 @@ def read_config(name_or_path: str | Path, assignments: Sequence[str] = ()) -> tu
     content = read_mapping(path)
     for assignment in assignments:
         _assign(content, assignment)
+    if begin_at:
+        content["begin_at"] = begin_at
     config = cast(TrainConfig, build(TrainConfig, content, subject=f"training configuration {path.stem!r}"))
     return config, content
 

@@ -244,6 +244,7 @@ class TrainConfig:
         run: how long.
         seed: of all randomness.
         autoencoder: for a latent denoiser, the folder of the autoencoder (``medldm train autoencoder`` made it).
+        begin_at: name or folder of a prior whose weights the training begins at; random ones where it is empty.
     """
 
     card: PriorCard
@@ -258,6 +259,7 @@ class TrainConfig:
     run: RunOptions = field(default_factory=RunOptions)
     seed: int = 0
     autoencoder: str = ""
+    begin_at: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As nested dictionaries, lists and numbers."""

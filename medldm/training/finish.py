@@ -74,8 +74,8 @@ def write_priors(
         The folders.
     """
     plain = prepared.config.plain()
-    # Where it lies on this machine is nobody else's business.
-    plain["autoencoder"] = Path(plain["autoencoder"]).name
+    # Where they lie on this machine is nobody else's business.
+    plain |= {name: Path(plain[name]).name for name in ("autoencoder", "begin_at")}
     training = replace(
         card.training,
         commands=(*card.training.commands, *([prepared.command] if prepared.command else [])),

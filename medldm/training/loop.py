@@ -115,6 +115,9 @@ def train(
     began = saved = told = time.monotonic()
     spent = progress.seconds
     lately, since_look = Meter(), Meter()
+    if progress.step == 0 and config.begin_at:
+        # What there is to be gained on: the held-back error of the prior as it was.
+        _look(trainee, progress, folder, tell, {}, since_look, leader=leader)
     with Interruption() as interruption:
         while progress.step < run.steps:
             if progress.step == cool_down_begins(run) and leader:
@@ -131,8 +134,7 @@ def train(
                 told = now
                 _tell_step(progress, run.steps, losses, lately, tell)
             if progress.step % run.check_every == 0 or progress.step == run.steps:
-                pace = {"images_per_s": round(since_look.read()[1], 2), "peak_gib": round(peak_gib(), 3)}
-                _look(trainee, progress, folder, tell, losses, pace, leader=leader)
+                _look(trainee, progress, folder, tell, losses, since_look, leader=leader)
             over, asked, stalled = agree(
                 (stop_after is not None and now - began > stop_after, interruption.asked, _stalled(progress, config))
             )
@@ -209,10 +211,11 @@ def _look(
     folder: Path,
     tell: Tell,
     losses: Mapping[str, float],
-    pace: Mapping[str, float],
+    meter: Meter,
     *,
     leader: bool,
 ) -> None:
+    pace = {"images_per_s": round(meter.read()[1], 2), "peak_gib": round(peak_gib(), 3)}
     figures = dict(trainee.look())
     error = figures["error"]
     if error < progress.best:

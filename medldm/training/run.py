@@ -26,6 +26,7 @@ from medldm.priors.model import PriorModel
 from medldm.priors.prediction import parametrization_of
 from medldm.training.autoencoder import AutoencoderTrainee, measure_latent
 from medldm.training.averaging import averaged
+from medldm.training.beginning import network_of
 from medldm.training.command import Prepared
 from medldm.training.denoiser import DenoiserTrainee
 from medldm.training.finish import require_cards, write_priors
@@ -58,9 +59,7 @@ def train_autoencoder(
         The folder of the autoencoder; empty when it was left early.
     """
     card = prepared.config.card
-    torch.manual_seed(prepared.config.seed)
-    autoencoder = prepared.family.build({"autoencoder": _options(card, "autoencoder")}).autoencoder
-    assert autoencoder is not None
+    autoencoder = network_of(prepared.family, "autoencoder", _options(card, "autoencoder"), prepared.config)
     trainee = AutoencoderTrainee(
         autoencoder, prepared.config, prepared.trained, prepared.held_back, prepared.accelerator
     )
@@ -112,9 +111,7 @@ def train_denoiser(
     space = _StateSpace.of(prepared)
     card = space.card
     options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
-    torch.manual_seed(prepared.config.seed)
-    network = prepared.family.build({"denoiser": options}).denoiser
-    assert network is not None
+    network = network_of(prepared.family, "denoiser", options, prepared.config)
     trainee = DenoiserTrainee(
         network,
         parametrization_of(card.prediction, card.sigma),
@@ -179,9 +176,7 @@ def train_regressor(
         PairSampler([p for p in pairs if p.held_back is held], config, prepared.trained.conditioning, augment=not held)
         for held in (False, True)
     )
-    torch.manual_seed(config.seed)
-    network = prepared.family.build({"denoiser": options}).denoiser
-    assert network is not None
+    network = network_of(prepared.family, "denoiser", options, config)
     row = parametrization_of(card.prediction, card.sigma)
     trainee = RegressorTrainee(network, row, config, trained, held_back, place)
     job = hashlib.sha256(f"{prepared.job()} {pairs_job(prepared, card)}".encode()).hexdigest()
@@ -300,7 +295,7 @@ def _trained(
 ) -> Progress | None:
     count = sum(parameter.numel() for parameter in trainee.network.parameters())
     tell("network", f"{count / 1e6:.2f} million parameters on {prepared.accelerator.device}", {"parameters": count})
-    return train(
+    progress = train(
         trainee,
         state,
         prepared.config,
@@ -311,6 +306,15 @@ def _trained(
         leader=prepared.accelerator.is_main_process,
         agree=_agreement(prepared.accelerator),
     )
+    if progress is not None and prepared.config.begin_at:
+        before, after = progress.history[0]["error"], progress.history[-1]["error"]
+        tell(
+            "train" if after < before else "warning",
+            f"held-back error {after:.4g}; of {prepared.config.begin_at}, where it began, {before:.4g}"
+            + ("" if after < before else ": nothing was gained, on these subjects the prior as it was serves better"),
+            {"before": before, "after": after},
+        )
+    return progress
 
 
 def _agreement(accelerator: Accelerator) -> Agree:

@@ -49,10 +49,11 @@ def loss_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
     FigureCanvasAgg(figure)
     losses, figures = figure.subplots(1, 2)
     steps = [row["step"] for row in history]
-    for name in ("loss", "error"):
-        if all(name in row for row in history):
-            label = "training" if name == "loss" else "held-back"
-            losses.plot(steps, [row[name] for row in history], label=label)
+    for name, label in (("loss", "training"), ("error", "held-back")):
+        # Before the first step there is no loss of training.
+        known = [row for row in history if name in row]
+        if known:
+            losses.plot([row["step"] for row in known], [row[name] for row in known], label=label)
     losses.set(xlabel="step", ylabel="loss", yscale="log")
     losses.legend()
     for name in [key for key in history[-1] if "dB" in key]:
