@@ -83,3 +83,19 @@ def test_no_spread_has_no_ratio() -> None:
     _, truth = scene(2)
     found = calibration(volume(truth + 1), volume(torch.zeros(SHAPE)), 2, volume(truth))
     assert found["ratio"] is None
+
+
+@pytest.mark.parametrize("bias", [0.5, 3.0])
+def test_an_error_that_all_samples_share_is_covered_once_it_is_stated(bias: float) -> None:
+    each, truth = scene(4)
+    shared = bias * torch.randn(SHAPE, generator=torch.Generator().manual_seed(9))
+    mean, spread = volume(each.mean(0) + shared), volume(each.std(0))
+    silent = calibration(mean, spread, 4, volume(truth))
+    stated = calibration(mean, spread, 4, volume(truth), model_error=bias)
+    assert stated["model_error"] == bias and silent["model_error"] == 0
+    assert stated["ratio"] == silent["ratio"]
+    for level in LEVELS:
+        # Welch and Satterthwaite's degrees of freedom are an approximation, on the safe side here.
+        assert -0.01 < stated["coverage"][str(level)] - level < 0.06
+        assert silent["coverage"][str(level)] < stated["coverage"][str(level)]
+    assert silent["coverage"]["0.8"] < (0.79 if bias < 1 else 0.6)

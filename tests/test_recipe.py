@@ -52,6 +52,9 @@ def test_assignments_change_one_value_and_the_hash() -> None:
         (MINIMAL | {"run": {"seed": -1}}, "E-RCP-05"),
         (MINIMAL | {"run": {"seed": True}}, "E-RCP-05"),
         (MINIMAL | {"outputs": {"gates": {"chi_max": 0}}}, "E-RCP-05"),
+        (MINIMAL | {"outputs": {"interval": {"level": 0.9}}}, "E-RCP-02"),
+        (MINIMAL | {"outputs": {"interval": {"model_error": -0.1}}}, "E-RCP-05"),
+        (MINIMAL | {"outputs": {"interval": {"model_error": "small"}}}, "E-RCP-05"),
         (MINIMAL | {"start": "fbp"}, "E-RCP-07"),
     ],
 )

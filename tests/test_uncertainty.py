@@ -19,6 +19,7 @@ from medldm.data import Acquisition, Grid, ReadRequest, Volume, attenuation_from
 from medldm.data.provenance import FAILED, RESEARCH_ONLY
 from medldm.errors import GateFailed, InputRefused, OutOfMemory, UsageError
 from medldm.host import Host
+from medldm.inference.interval_width import half_width
 from medldm.inference.student_t import predictive_factor
 from medldm.pipeline import progress
 from medldm.pipeline.chosen_prior import choose_prior
@@ -27,6 +28,7 @@ from medldm.pipeline.events import Event
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.reading import read_image
 from medldm.pipeline.recipe import Recipe, from_mapping
+from medldm.pipeline.results import provenance
 
 SHAPE = (2, 40, 60)
 SMALL = (3, 10, 12)
@@ -137,6 +139,27 @@ def test_a_solver_that_is_not_exact_has_no_interval(host: Host, priors: Path) ->
     assert "interval" not in result.record["uncertainty"]
 
 
+def test_a_stated_model_error_widens_intervals_and_nothing_else(host: Host, priors: Path, tmp_path: Path) -> None:
+    plain = medldm.reconstruct(ct(), recipe=recipe(3, QUICK), simulate=True, host=host, device="cpu")
+    chosen = recipe(3, QUICK, outputs={"interval": {"model_error": 0.02}, "write": ["nifti"]})
+    result = medldm.reconstruct(ct(), tmp_path / "out", recipe=chosen, simulate=True, host=host, device="cpu")
+    spread = result.maps["spread"].data
+    torch.testing.assert_close(spread, plain.maps["spread"].data)
+    # 0.02 of the 2000 HU that are one in the prior's model values.
+    width = (result.maps["upper"].data - result.maps["lower"].data) / 2
+    torch.testing.assert_close(width, half_width(spread, 3, 0.8, 40.0), rtol=1e-3, atol=1e-2)
+    told = result.record["uncertainty"]
+    assert told["interval"]["model_error"] == pytest.approx(40)
+    assert told["calibration"]["model_error"] == pytest.approx(40)
+    assert told["calibration"]["coverage"]["0.8"] > plain.record["uncertainty"]["calibration"]["coverage"]["0.8"]
+    assert "all samples share" in told["maps"]["lower"]
+    # What was written knows it too.
+    writer = host.build("writers", "nifti", {})
+    writer.write(ct(), tmp_path, "truth", provenance(result.record, chosen))  # type: ignore[attr-defined]
+    found = evaluate_spread(tmp_path / "out", tmp_path / "truth.nii.gz", read=ReadRequest(modality="CT"), host=host)
+    assert found["coverage"] == pytest.approx(told["calibration"]["coverage"], abs=0.01)
+
+
 def test_one_sample_has_only_a_share_of_the_prior(host: Host, priors: Path) -> None:
     result = medldm.reconstruct(ct(), recipe=recipe(1, QUICK), simulate=True, host=host, device="cpu")
     assert set(result.maps) == {"prior-share"}
@@ -239,8 +262,6 @@ def test_evaluate_finds_the_calibration_again(
     result = medldm.reconstruct(
         truth, tmp_path / "out", recipe=recipe(4, QUICK), simulate=True, host=host, device="cpu"
     )
-    from medldm.pipeline.results import provenance
-
     writer.write(truth, tmp_path, "truth", provenance(result.record, recipe(4, QUICK)))  # type: ignore[attr-defined]
     read = ReadRequest(modality="CT")
     found = evaluate_spread(tmp_path / "out", tmp_path / "truth.nii.gz", read=read, host=host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
 def two_sided(t: float, degrees: int) -> float:
@@ -18,6 +19,7 @@ def two_sided(t: float, degrees: int) -> float:
     return 2 / math.pi * (theta + sine * total) if odd else sine * total
 
 
+@lru_cache(maxsize=1024)
 def quantile(level: float, degrees: int) -> float:
     """The ``t`` with ``P(|T| <= t) = level``, by bisection."""
     if not 0 < level < 1 or degrees < 1:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medldm.data import Event
 from medldm.inference import Likelihood
-from medldm.inference.student_t import predictive_factor
+from medldm.inference.interval_width import half_width
 from medldm.pipeline.checks import Fit
 
 
@@ -78,9 +78,9 @@ class Ensemble:
             raise ValueError("one sample has no spread")
         return (self.squares / (self.count - 1)).sqrt()
 
-    def interval(self, level: float) -> tuple[Tensor, Tensor]:
-        """Lower and upper end of the predictive interval, ``mean -+ t s sqrt(1 + 1/n)``."""
-        half = predictive_factor(level, self.count) * self.spread
+    def interval(self, level: float, model_error: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Lower and upper end of the predictive interval, see :func:`medldm.inference.interval_width.half_width`."""
+        half = half_width(self.spread, self.count, level, model_error)
         return self.mean - half, self.mean + half
 
     def events(self, *, is_complex: bool) -> tuple[Event, ...]:

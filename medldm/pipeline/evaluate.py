@@ -53,7 +53,8 @@ def evaluate_spread(
         InputRefused: E-UNC-02 the truth lies elsewhere.
     """
     folder, host = Path(folder), host or load_host()
-    samples = int((finished_record(folder) or {}).get("uncertainty", {}).get("samples", 1))
+    told = (finished_record(folder) or {}).get("uncertainty", {})
+    samples = int(told.get("samples", 1))
     found = _written(folder, "reconstruction-spread")
     if samples < 2 or found is None:
         return {}
@@ -67,7 +68,7 @@ def evaluate_spread(
             why="Calibration compares voxel by voxel; nothing is resampled in silence.",
             fix="Give the truth of this reconstruction, and its --slices.",
         )
-    return calibration(mean, spread, samples, reference)
+    return calibration(mean, spread, samples, reference, float(told.get("interval", {}).get("model_error", 0.0)))
 
 
 def _truth(host: Host, path: str | Path, read: ReadRequest | None, slices: slice | None) -> Volume:

@@ -63,6 +63,7 @@ def maps_of(
     solver: Solver,
     share: Tensor | None,
     wanted: tuple[str, ...] = MAPS,
+    model_error: float = 0.0,
 ) -> dict[str, Map]:
     """Whatever of them this run can tell, by the ending of their file names.
 
@@ -73,6 +74,7 @@ def maps_of(
         solver: that drew them; only an exact one has intervals.
         share: (z, y, x) of the prior; None without one.
         wanted: names out of :data:`MAPS`.
+        model_error: that all samples share, in the acquisition's unit, for the intervals.
     """
     # An affine map to the unit of the result: differences have its scale only.
     to_result = acquisition.output if acquisition.output.target == "HU" else None
@@ -90,14 +92,14 @@ def maps_of(
         if SPREAD in wanted:
             found[SPREAD] = Map(volume(spread, "spread", samples=drawn.count), "spread", meaning)
         if exact and INTERVAL in wanted:
-            ends = [end if to_result is None else to_result(end) for end in drawn.interval(INTERVAL_LEVEL)]
+            ends = [end if to_result is None else to_result(end) for end in drawn.interval(INTERVAL_LEVEL, model_error)]
             lower, upper = torch.minimum(*ends), torch.maximum(*ends)
             if any(event.name == "magnitude" for event in image.history.events):
                 lower = lower.clamp(min=0)
-            settings = {"level": INTERVAL_LEVEL, "samples": drawn.count}
+            settings = {"level": INTERVAL_LEVEL, "samples": drawn.count, "model_error": model_error}
             below, above = volume(lower, "interval-lower", **settings), volume(upper, "interval-upper", **settings)
-            found[LOWER] = Map(below, "interval-lower", interval_meaning(LOWER, drawn.count))
-            found[UPPER] = Map(above, "interval-upper", interval_meaning(UPPER, drawn.count))
+            found[LOWER] = Map(below, "interval-lower", interval_meaning(LOWER, drawn.count, model_error))
+            found[UPPER] = Map(above, "interval-upper", interval_meaning(UPPER, drawn.count, model_error))
     if share is not None:
         found[PRIOR_SHARE] = Map(
             replace(volume(share, "prior-share"), quantity="arbitrary"),
@@ -108,11 +110,14 @@ def maps_of(
     return found
 
 
-def interval_meaning(end: str, samples: int) -> str:
+def interval_meaning(end: str, samples: int, model_error: float = 0.0) -> str:
     """What an end of the interval is, with its formula."""
+    start = f"{end} end of the predictive {INTERVAL_LEVEL:.0%} interval, mean -+ t "
+    if not model_error:
+        return f"{start}s sqrt(1 + 1/n) with t of Student's law of n - 1 degrees of freedom, n = {samples}"
     return (
-        f"{end} end of the predictive {INTERVAL_LEVEL:.0%} interval, mean -+ t s sqrt(1 + 1/n) with t of Student's law "
-        f"of n - 1 degrees of freedom, n = {samples}"
+        f"{start}sqrt(s^2 (1 + 1/n) + b^2), n = {samples}, b the error that all samples share by the recipe, t of "
+        "Student's law with Welch and Satterthwaite's degrees of freedom"
     )
 
 

@@ -38,7 +38,7 @@ class Recipe:
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
         outputs: ``write`` (names of writers), ``maps`` (of uncertainty, all that there are by default), ``report``
-            (true unless said otherwise) and ``gates``.
+            (true unless said otherwise), ``gates`` and ``interval``, whose ``model_error`` all samples share.
     """
 
     name: str
@@ -60,7 +60,8 @@ class Recipe:
             self._require("classical", "name")
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
-        known_keys("outputs", self.outputs, ("write", "maps", "report", "gates"))
+        known_keys("outputs", self.outputs, ("write", "maps", "report", "gates", "interval"))
+        known_keys("outputs.interval", self.outputs.get("interval", {}), ("model_error",))
         known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
         for key, least in (("seed", 0), ("samples", 1)):
             value = self.run.get(key, least)
@@ -84,6 +85,15 @@ class Recipe:
                 fix="For example: --set outputs.gates.chi_max=1.2",
             )
 
+        error = self.outputs.get("interval", {}).get("model_error", 0.0)
+        if isinstance(error, bool) or not isinstance(error, (int, float)) or not 0 <= error < float("inf"):
+            raise UsageError(
+                "E-RCP-05",
+                f"outputs.interval.model_error is {error!r}; it must be a number, zero or positive.",
+                why="It is the error that all samples share, in units of the prior's model values.",
+                fix="For example: --set outputs.interval.model_error=0.01",
+            )
+
     def _require(self, section: str, key: str) -> None:
         if key not in getattr(self, section):
             raise UsageError(
@@ -101,6 +111,11 @@ class Recipe:
     def samples(self) -> int:
         """How many reconstructions to draw; 1 for deterministic solvers."""
         return int(self.run.get("samples", 1))
+
+    @property
+    def model_error(self) -> float:
+        """Of the intervals: standard deviation of the error that all samples share, in the prior's model values."""
+        return float(self.outputs.get("interval", {}).get("model_error", 0.0))
 
     @property
     def physics(self) -> str:

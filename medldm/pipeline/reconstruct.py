@@ -187,7 +187,7 @@ def reconstruct(
     image = finished_volume(drawn.mean[None], acquisition, case, method, events)
     baseline = finished_volume(start[None], acquisition, case, "start")
     with timer("uncertainty"):
-        uncertainty = uncertainty_of(posed, problem, drawn, image, reference, wanted)
+        uncertainty = uncertainty_of(posed, problem, drawn, image, reference, wanted, chosen.model_error)
 
     # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):

@@ -25,7 +25,13 @@ class Uncertainty:
 
 
 def uncertainty_of(
-    posed: Posed, problem: Problem, drawn: Ensemble, image: Volume, reference: Volume | None, wanted: tuple[str, ...]
+    posed: Posed,
+    problem: Problem,
+    drawn: Ensemble,
+    image: Volume,
+    reference: Volume | None,
+    wanted: tuple[str, ...],
+    model_error: float = 0.0,
 ) -> Uncertainty:
     """Maps, and their calibration where there is a truth.
 
@@ -36,6 +42,7 @@ def uncertainty_of(
         image: the result, their mean.
         reference: the truth; None without one.
         wanted: maps of the recipe.
+        model_error: of the intervals, in the prior's model values.
     """
     share, record = None, dict[str, Any]()
     if problem.prior is not None and PRIOR_SHARE in wanted:
@@ -43,14 +50,22 @@ def uncertainty_of(
         free = unmeasured_part(posed.likelihood, u)
         share = prior_share(u, free)
         record["unmeasured_energy"] = free_energy(u, free)
-    maps = maps_of(drawn, image, posed.acquisition, posed.solver, share, wanted)
+    exact, output = is_exact(posed.solver), posed.acquisition.output
+    # Of an exact sampler only: intervals of the others are none, and are calibrated as they are.
+    error = abs(problem.scale) * model_error if exact else 0.0
+    in_result = error * (abs(output.scale) if output.target == "HU" else 1.0)
+    maps = maps_of(drawn, image, posed.acquisition, posed.solver, share, wanted, error)
     if drawn.count > 1:
-        record |= {"samples": drawn.count, "exact": is_exact(posed.solver)}
+        record |= {"samples": drawn.count, "exact": exact}
         record["chi_of_mean"] = float(problem.likelihood.chi(drawn.estimate[None]))
-        if record["exact"]:
-            record["interval"] = {"level": INTERVAL_LEVEL, "factor": "t_{n-1} sqrt(1 + 1/n) of the spread"}
+        if exact:
+            record["interval"] = {
+                "level": INTERVAL_LEVEL,
+                "half_width": "t sqrt(s^2 (1 + 1/n) + b^2)",
+                "model_error": in_result,
+            }
         if reference is not None and SPREAD in maps:
-            record["calibration"] = calibration(image, maps[SPREAD].volume, drawn.count, reference)
+            record["calibration"] = calibration(image, maps[SPREAD].volume, drawn.count, reference, in_result)
     if maps:
         record["maps"] = {name: found.meaning for name, found in maps.items()}
     return Uncertainty(maps, record)
