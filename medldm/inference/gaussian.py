@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from medldm.errors import InputRefused, UsageError
-from medldm.inference.capabilities import Preconditioners
-from medldm.inference.likelihood import QuadraticTerm, check_measurement
-from medldm.inference.proximal import preconditioners, solve_normal_equations
-from medldm.inference.units import projected_offset, scaled
-from medldm.operators import LinearOperator
+from medldm.inference.likelihood import check_measurement
+from medldm.inference.weighted_least_squares import WeightedLeastSquares
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian:
+class Gaussian(WeightedLeastSquares):
     """``y = A u + n``, ``n`` white with a standard deviation per real component.
 
     The energy is ``sum |A u - y|^2 / (2 std^2)`` over samples. A complex sample has two real components and so
@@ -35,8 +31,6 @@ class Gaussian:
             of degrees of freedom. To leave measured samples out use :class:`WeightedGaussian` with zero weights.
     """
 
-    operator: LinearOperator
-    measurement: Tensor
     std: float | Tensor
     sampled: Tensor | None = None
 
@@ -78,80 +72,19 @@ class Gaussian:
             return torch.tensor(number, device=self.measurement.device)
         return number * (self.sampled != 0).long()
 
-    @cached_property
-    def degrees_of_freedom(self) -> int:
-        """Number of real components that were measured."""
-        return int(self.components.expand(self.measurement.shape).sum())
-
-    def misfit(self, u: Tensor) -> Tensor:
-        """``W |A u - y|^2``, see :class:`medldm.inference.HasMisfit`."""
-        return (self.operator(u) - self.measurement).abs().square() * self.weights
-
-    def energy(self, u: Tensor) -> Tensor:
-        return 0.5 * self.misfit(u).sum(self.operator.codomain.dims())
-
     def gradient(self, u: Tensor) -> Tensor:
         return self._data_normal(u) - self._backprojected
 
-    def prox(
-        self,
-        v: Tensor,
-        weight: float,
-        *quadratic: QuadraticTerm,
-        start: Tensor | None = None,
-        iterations: int = 10,
-        tolerance: float = 1e-5,
-    ) -> Tensor:
-        return solve_normal_equations(
-            self._data_normal,
-            self._backprojected + weight * v,
-            weight,
-            quadratic,
-            dims=len(self.operator.domain.shape),
-            preconditioner=self._preconditioner,
-            start=start,
-            iterations=iterations,
-            tolerance=tolerance,
-        )
-
     def measurement_prox(self, v: Tensor, step: Tensor) -> Tensor:
-        """``argmin_q  W/2 |q - y|^2 + |q - v|^2 / (2 step)`` sample by sample; ``y`` itself for noise-free data.
-
-        Args:
-            v: ``(*batch, *codomain)``.
-            step: positive, broadcastable to ``v``.
-        """
-        if self.noise_free:
-            if self.sampled is None:
-                return self.measurement.expand_as(v).clone()
-            return torch.where(self.sampled != 0, self.measurement, v)
-        scaled = step * self.weights
-        # A product with a real reciprocal: division of complex numbers is several times slower.
-        return (v + scaled * self.measurement).mul_(1 / (1 + scaled))
-
-    def perturbation(self, draw: Tensor) -> Tensor:
-        """``A^H W^(1/2) n``, see :class:`medldm.inference.HasPerturbation`."""
-        return self.operator.H(self.weights.sqrt() * draw)
-
-    def chi(self, u: Tensor) -> Tensor:
-        return 2 * self.energy(u) / self.degrees_of_freedom
-
-    def in_units(self, scale: float, offset: float | Tensor) -> Self:
-        """The same likelihood of ``x`` where ``u = scale * x + offset``, see :mod:`medldm.inference.units`."""
-        shifted = self.measurement - projected_offset(self.operator, offset, self.measurement)
-        return replace(self, operator=scaled(self.operator, scale), measurement=shifted)
+        """See :class:`WeightedLeastSquares`; ``y`` itself for noise-free data."""
+        if not self.noise_free:
+            return super().measurement_prox(v, step)
+        if self.sampled is None:
+            return self.measurement.expand_as(v).clone()
+        return torch.where(self.sampled != 0, self.measurement, v)
 
     def _data_normal(self, u: Tensor) -> Tensor:
-        weights = self.weights
         if torch.as_tensor(self.std).numel() == 1:
             # One weight for all that the operator gives: its own, possibly much cheaper, gram serves.
-            return self.operator.gram(u) * float(weights.max())
-        return self.operator.H(weights * self.operator(u))
-
-    @cached_property
-    def _preconditioner(self) -> Preconditioners | None:
-        return preconditioners(self.operator, self.weights)
-
-    @cached_property
-    def _backprojected(self) -> Tensor:
-        return self.operator.H(self.weights * self.measurement)
+            return self.operator.gram(u) * float(self.weights.max())
+        return super()._data_normal(u)
