@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from training_scene import AUTOENCODER, DENOISER, tiny_mapping, write_scans
+from training_scene import AUTOENCODER, DENOISER, tiny_mapping, write_scans, written_config
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
@@ -51,16 +50,8 @@ def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
     pass
 
 
-def _config(folder: Path, content: Mapping[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tiny.yaml"
-    with path.open("w", encoding="utf-8") as file:
-        YAML().dump(json.loads(json.dumps(content)), file)
-    return path
-
-
 def _prepared(host: Host, scans: Path, folder: Path, content: Mapping[str, Any], role: Any = "denoiser") -> Any:
-    config, written = command.read_config(_config(folder, content))
+    config, written = command.read_config(written_config(folder, content))
     config = begun_at(config, role)
     return command.prepare(host, [scans], config, written, _silent, command="medldm train", device="cpu")
 
@@ -171,14 +162,14 @@ _REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("case", _REFUSED)
 def test_weights_of_another_kind_are_refused(source: Path, tmp_path: Path, case: str) -> None:
     sections, role, words = _REFUSED[case]
-    config, _ = command.read_config(_config(tmp_path, tiny_mapping(**sections)))
+    config, _ = command.read_config(written_config(tmp_path, tiny_mapping(**sections)))
     with pytest.raises(UsageError) as refusal:
         begun_at(replace(config, begin_at=str(source)), role)  # type: ignore[arg-type]
     assert refusal.value.code == "E-TRN-34" and words in refusal.value.what and refusal.value.fix
 
 
 def test_the_command_line_takes_a_prior_by_name_or_folder(scans: Path, source: Path, tmp_path: Path) -> None:
-    config = _config(tmp_path, _own(run={"steps": 2, "check_every": 2}))
+    config = written_config(tmp_path, _own(run={"steps": 2, "check_every": 2}))
     words = ["train", "denoiser", scans, "-o", tmp_path / "out", "--config", config, "--json", "--device", "cpu"]
     result = CliRunner().invoke(app, [*map(str, words), "--from", str(source)])
     assert result.exit_code == 0, result.output

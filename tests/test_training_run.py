@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from training_scene import AUTOENCODER, DENOISER, head, tiny_mapping, write_nifti, write_scans
+from training_scene import AUTOENCODER, DENOISER, head, tiny_mapping, write_nifti, write_scans, written_config
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
@@ -53,16 +52,8 @@ def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
     pass
 
 
-def _written(folder: Path, content: Mapping[str, Any], name: str = "tiny.yaml") -> Path:
-    path = folder / name
-    with path.open("w", encoding="utf-8") as file:
-        # Through JSON, since what two entries share would become a YAML alias.
-        YAML().dump(json.loads(json.dumps(content)), file)
-    return path
-
-
 def _prepared(host: Host, scans: Path, folder: Path, content: Mapping[str, Any], tell: Any = _silent) -> Any:
-    config, written = command.read_config(_written(folder, content))
+    config, written = command.read_config(written_config(folder, content))
     return command.prepare(host, [scans], config, written, tell, command="medldm train", device="cpu")
 
 
@@ -244,7 +235,7 @@ def _cli(*words: object) -> Any:
 
 
 def test_the_command_line_from_scans_to_a_prior(host: Host, scans: Path, tmp_path: Path) -> None:
-    config, out = _written(tmp_path, tiny_mapping()), tmp_path / "out"
+    config, out = written_config(tmp_path, tiny_mapping()), tmp_path / "out"
     result = _cli("denoiser", scans, "-o", out, "--config", config, "--set", "run.steps=2", "--json", "--device", "cpu")
     assert result.exit_code == 0, result.output
     events = [json.loads(line) for line in result.stdout.splitlines()]
@@ -279,7 +270,7 @@ def test_the_command_line_from_scans_to_a_prior(host: Host, scans: Path, tmp_pat
 )
 def test_wrong_words_are_refused_by_what_is_wrong(scans: Path, tmp_path: Path, words: list[str], code: str) -> None:
     (tmp_path / "empty").mkdir()
-    places = {"SCANS": scans, "CONFIG": _written(tmp_path, tiny_mapping()), "EMPTY": tmp_path / "empty"}
+    places = {"SCANS": scans, "CONFIG": written_config(tmp_path, tiny_mapping()), "EMPTY": tmp_path / "empty"}
     result = _cli("denoiser", *(places.get(word, word) for word in words), "-o", tmp_path / "out", "--json")
     assert result.exit_code == 2, result.output
     assert json.loads(result.stdout.splitlines()[-1])["code"] == code
@@ -299,7 +290,7 @@ def test_the_card_tells_the_command_and_nothing_of_the_machine(monkeypatch: pyte
 
 
 def test_ctrl_c_saves_and_leaves_with_130(scans: Path, tmp_path: Path) -> None:
-    config = _written(tmp_path, tiny_mapping(run={"steps": 100_000, "check_every": 100_000}))
+    config = written_config(tmp_path, tiny_mapping(run={"steps": 100_000, "check_every": 100_000}))
     words = ["train", "denoiser", scans, "-o", tmp_path / "out", "--config", config, "--json", "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "medldm", *map(str, words)],
@@ -322,7 +313,7 @@ def test_ctrl_c_saves_and_leaves_with_130(scans: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_one_network(scans: Path, tmp_path: Path) -> None:
-    config = _written(tmp_path, tiny_mapping())
+    config = written_config(tmp_path, tiny_mapping())
     words = ["train", "denoiser", scans, "-o", tmp_path / "out", "--config", config, "--json", "--device", "cpu"]
     began = time.monotonic()
     result = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import nibabel
 import numpy as np
 import torch
+from ruamel.yaml import YAML
 
 from medldm.host.options import build
 from medldm.inference.conditioning import Conditioning
@@ -54,6 +56,16 @@ def tiny_mapping(**sections: Mapping[str, Any] | Any) -> dict[str, Any]:
 def tiny_config(**sections: Any) -> TrainConfig:
     """The same, read."""
     return cast(TrainConfig, build(TrainConfig, tiny_mapping(**sections), subject="training configuration"))
+
+
+def written_config(folder: Path, content: Mapping[str, Any], name: str = "tiny.yaml") -> Path:
+    """A configuration as a file of a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    with path.open("w", encoding="utf-8") as file:
+        # Through JSON, since what two entries share would become a YAML alias.
+        YAML().dump(json.loads(json.dumps(content)), file)
+    return path
 
 
 def conditioning_of(config: TrainConfig) -> Conditioning:

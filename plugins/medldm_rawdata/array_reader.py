@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
 from medldm_rawdata.hdf5_file import damaged
 from medldm_rawdata.kspace_description import KSpaceDescription, describes_something_else
-from medldm_rawdata.kspace_scan import KSpaceScan, require_memory, rows_of, selected
+from medldm_rawdata.kspace_scan import KSpaceScan, require_memory
+from medldm_rawdata.one_scan import OneScanReader
 
-FORMAT = "kspace-array"
 _MAGIC = {".npy": b"\x93NUMPY", ".npz": b"PK\x03\x04"}
 # What an npz may hold: k-space under this name, or alone; and these.
 _KSPACE, _BESIDE = "kspace", ("mask", "noise")
 
 
 @dataclass(frozen=True)
-class KSpaceArrayReader:
+class KSpaceArrayReader(OneScanReader):
     """Reads NumPy arrays; pickles in them are refused."""
+
+    format: ClassVar[str] = "kspace-array"
 
     def accepts(self, path: Path) -> bool:
         """By the first bytes, unless the JSON file beside it is of another format."""
@@ -39,49 +39,36 @@ class KSpaceArrayReader:
         except OSError:
             return False
 
-    def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row."""
-        return rows_of(path, FORMAT, lambda: [_scan(path, ReadRequest().max_bytes)])
-
-    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
-        """The one measurement.
-
-        Raises:
-            InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
-        """
-        selected([""], request.series, path)
-        return [_scan(path, request.max_bytes).acquisition]
-
-
-def _scan(path: Path, max_bytes: int) -> KSpaceScan:
-    try:
-        arrays = _arrays(path, max_bytes)
-    except FileNotFoundError as error:
-        raise InputRefused("E-KSP-01", f"{path.name} does not exist.", fix="Check the path.") from error
-    except PermissionError as error:
-        raise InputRefused("E-KSP-01", f"{path.name} cannot be read.", fix="Check its permissions.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        # Object arrays end here too: allow_pickle is off.
-        raise damaged(path) from error
-    description = KSpaceDescription.beside(path)
-    if description.axes is None or (description.sampling == "mask") != ("mask" in arrays):
-        fault = "axes are missing" if description.axes is None else f"sampling is {description.sampling!r}"
-        raise InputRefused(
-            "E-KSP-05",
-            f"The description of {path.name} does not fit it: {fault}, and the file holds {sorted(arrays)}.",
-            why="It is not known which samples were measured, or what the axes are.",
-            fix='Name the axes; "sampling": "mask" belongs to an npz with an array mask.',
+    def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
+        """See :class:`OneScanReader`."""
+        try:
+            arrays = _arrays(path, max_bytes)
+        except FileNotFoundError as error:
+            raise InputRefused("E-KSP-01", f"{path.name} does not exist.", fix="Check the path.") from error
+        except PermissionError as error:
+            raise InputRefused("E-KSP-01", f"{path.name} cannot be read.", fix="Check its permissions.") from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            # Object arrays end here too: allow_pickle is off.
+            raise damaged(path) from error
+        description = KSpaceDescription.beside(path)
+        if description.axes is None or (description.sampling == "mask") != ("mask" in arrays):
+            fault = "axes are missing" if description.axes is None else f"sampling is {description.sampling!r}"
+            raise InputRefused(
+                "E-KSP-05",
+                f"The description of {path.name} does not fit it: {fault}, and the file holds {sorted(arrays)}.",
+                why="It is not known which samples were measured, or what the axes are.",
+                fix='Name the axes; "sampling": "mask" belongs to an npz with an array mask.',
+            )
+        return described_scan(
+            arrays[_KSPACE],
+            description.axes,
+            description,
+            self.format,
+            path,
+            max_bytes,
+            mask=arrays.get("mask"),
+            noise=arrays.get("noise"),
         )
-    return described_scan(
-        arrays[_KSPACE],
-        description.axes,
-        description,
-        FORMAT,
-        path,
-        max_bytes,
-        mask=arrays.get("mask"),
-        noise=arrays.get("noise"),
-    )
 
 
 def _arrays(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:

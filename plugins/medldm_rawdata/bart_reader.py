@@ -7,28 +7,29 @@ become kx, ky, kz, coil and z. The pair states no voxel size, so the JSON file m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
 from medldm_rawdata.hdf5_file import damaged
 from medldm_rawdata.kspace_description import KSpaceDescription
-from medldm_rawdata.kspace_scan import KSpaceScan, rows_of, selected
+from medldm_rawdata.kspace_scan import KSpaceScan
+from medldm_rawdata.one_scan import OneScanReader
 
-FORMAT = "bart"
 _MARK = b"# Dimensions"
 _DIMENSIONS, _SLICE = 16, 13
 _NAMES = {0: "kx", 1: "ky", 2: "kz", 3: "coil", _SLICE: "z"}
 
 
 @dataclass(frozen=True)
-class BartReader:
+class BartReader(OneScanReader):
     """Reads a pair of ``.cfl`` and ``.hdr``; either may be given."""
+
+    format: ClassVar[str] = "bart"
 
     def accepts(self, path: Path) -> bool:
         """By the first line of the header."""
@@ -42,58 +43,45 @@ class BartReader:
         except OSError:
             return False
 
-    def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row."""
-        return rows_of(path, FORMAT, lambda: [_scan(path, ReadRequest().max_bytes)])
-
-    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
-        """The one measurement.
-
-        Raises:
-            InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
-        """
-        selected([""], request.series, path)
-        return [_scan(path, request.max_bytes).acquisition]
-
-
-def _scan(path: Path, max_bytes: int) -> KSpaceScan:
-    header, content = path.with_suffix(".hdr"), path.with_suffix(".cfl")
-    try:
-        with header.open("rb") as file:
-            sizes = _sizes(file.read(2**16), header)
-        stored = content.stat().st_size
-    except OSError as error:
-        raise InputRefused(
-            "E-KSP-01",
-            f"{header.name} and {content.name} cannot both be read: {error.strerror or error}.",
-            fix="Keep the pair together under one name.",
-        ) from error
-    if stored != 8 * math.prod(sizes):
-        raise damaged(content)
-    long = [i for i, n in enumerate(sizes) if n > 1]
-    if not set(long) <= set(_NAMES) or {2, _SLICE} <= set(long):
-        raise InputRefused(
-            "E-KSP-07",
-            f"{header.name} has the dimensions {' '.join(map(str, sizes))}.",
-            why="Read, phase encodings, coils and slices are understood; maps, echoes, phases and time are not, "
-            "nor slices and partitions together.",
-            fix="Cut one out with: bart slice DIMENSION INDEX IN OUT.",
+    def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
+        """See :class:`OneScanReader`."""
+        header, content = path.with_suffix(".hdr"), path.with_suffix(".cfl")
+        try:
+            with header.open("rb") as file:
+                sizes = _sizes(file.read(2**16), header)
+            stored = content.stat().st_size
+        except OSError as error:
+            raise InputRefused(
+                "E-KSP-01",
+                f"{header.name} and {content.name} cannot both be read: {error.strerror or error}.",
+                fix="Keep the pair together under one name.",
+            ) from error
+        if stored != 8 * math.prod(sizes):
+            raise damaged(content)
+        long = [i for i, n in enumerate(sizes) if n > 1]
+        if not set(long) <= set(_NAMES) or {2, _SLICE} <= set(long):
+            raise InputRefused(
+                "E-KSP-07",
+                f"{header.name} has the dimensions {' '.join(map(str, sizes))}.",
+                why="Read, phase encodings, coils and slices are understood; maps, echoes, phases and time are not, "
+                "nor slices and partitions together.",
+                fix="Cut one out with: bart slice DIMENSION INDEX IN OUT.",
+            )
+        description = KSpaceDescription.beside(content)
+        if description.axes is not None or description.sampling != "non-zero":
+            raise InputRefused(
+                "E-KSP-05",
+                f"The description of {content.name} names axes or a mask.",
+                why="BART's order of axes is fixed, and samples that are zero were not measured.",
+                fix="Remove the entry.",
+            )
+        # A dimension of one is kept only where an axis is needed.
+        kept = [i for i in _NAMES if i in (0, 1) or i in long]
+        array = np.memmap(content, dtype="<c8", mode="r", shape=sizes, order="F")
+        squeezed = array.transpose([*kept, *(i for i in range(len(sizes)) if i not in kept)]).reshape(
+            [sizes[i] for i in kept]
         )
-    description = KSpaceDescription.beside(content)
-    if description.axes is not None or description.sampling != "non-zero":
-        raise InputRefused(
-            "E-KSP-05",
-            f"The description of {content.name} names axes or a mask.",
-            why="BART's order of axes is fixed, and samples that are zero were not measured.",
-            fix="Remove the entry.",
-        )
-    # A dimension of one is kept only where an axis is needed.
-    kept = [i for i in _NAMES if i in (0, 1) or i in long]
-    array = np.memmap(content, dtype="<c8", mode="r", shape=sizes, order="F")
-    squeezed = array.transpose([*kept, *(i for i in range(len(sizes)) if i not in kept)]).reshape(
-        [sizes[i] for i in kept]
-    )
-    return described_scan(squeezed, [_NAMES[i] for i in kept], description, FORMAT, path, max_bytes)
+        return described_scan(squeezed, [_NAMES[i] for i in kept], description, self.format, path, max_bytes)
 
 
 def _sizes(content: bytes, header: Path) -> tuple[int, ...]:

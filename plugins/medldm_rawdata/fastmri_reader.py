@@ -7,29 +7,28 @@ since what lies beyond the image folds into it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused
 from medldm_rawdata import hdf5_file
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, require_memory, rows_of, scan_of, selected
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, require_memory, scan_of
 from medldm_rawdata.kspace_transform import without_oversampling
-
-FORMAT = "fastmri"
+from medldm_rawdata.one_scan import OneScanReader
 
 
 @dataclass(frozen=True)
-class FastMriReader:
+class FastMriReader(OneScanReader):
     """Reads ``.h5`` files with ``kspace`` and ``ismrmrd_header``."""
+
+    format: ClassVar[str] = "fastmri"
 
     def accepts(self, path: Path) -> bool:
         """By the names of its two datasets."""
@@ -41,36 +40,25 @@ class FastMriReader:
         except InputRefused:
             return False
 
-    def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row."""
-        return rows_of(path, FORMAT, lambda: [_scan(path, ReadRequest().max_bytes)])
-
-    def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
-        """The one measurement.
-
-        Raises:
-            InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
-        """
-        selected([""], request.series, path)
-        return [_scan(path, request.max_bytes).acquisition]
-
-
-def _scan(path: Path, max_bytes: int) -> KSpaceScan:
-    with hdf5_file.opened(path) as file:
-        header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(file, "ismrmrd_header", path), path), path.name)
-        stored = hdf5_file.member(file, "kspace", path)
-        kspace = _kspace(stored, header, max_bytes, path)
-        require_finite(kspace, path.name)
-        stated = hdf5_file.member(file, "mask", path)
-        mask = None if stated is None else _mask(hdf5_file.whole(stated, max_bytes, path), kspace, path)
-    read, keep = header.encoded.matrix[0], header.read_pixels
-    if keep < read:
-        kspace = without_oversampling(kspace, -2, keep)
-        mask = None if mask is None else mask[:keep]
-    slices, _, ny, nx = kspace.shape
-    thickness, phase_step, read_step = header.spacing
-    grid = nominal_grid((slices, ny, nx), (thickness, read_step, phase_step))
-    return scan_of(kspace, grid, Origin(FORMAT, path, problems=(NOT_STATED,)), mask=mask)
+    def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
+        """See :class:`OneScanReader`."""
+        with hdf5_file.opened(path) as file:
+            header = ScanHeader.parse(
+                hdf5_file.text_of(hdf5_file.member(file, "ismrmrd_header", path), path), path.name
+            )
+            stored = hdf5_file.member(file, "kspace", path)
+            kspace = _kspace(stored, header, max_bytes, path)
+            require_finite(kspace, path.name)
+            stated = hdf5_file.member(file, "mask", path)
+            mask = None if stated is None else _mask(hdf5_file.whole(stated, max_bytes, path), kspace, path)
+        read, keep = header.encoded.matrix[0], header.read_pixels
+        if keep < read:
+            kspace = without_oversampling(kspace, -2, keep)
+            mask = None if mask is None else mask[:keep]
+        slices, _, ny, nx = kspace.shape
+        thickness, phase_step, read_step = header.spacing
+        grid = nominal_grid((slices, ny, nx), (thickness, read_step, phase_step))
+        return scan_of(kspace, grid, Origin(self.format, path, problems=(NOT_STATED,)), mask=mask)
 
 
 def _kspace(stored: Any, header: ScanHeader, max_bytes: int, path: Path) -> NDArray[np.complex64]:
