@@ -29,6 +29,7 @@ from medldm.pipeline.memory import check_memory
 from medldm.pipeline.reading import read_image
 from medldm.pipeline.recipe import Recipe, from_mapping
 from medldm.pipeline.results import provenance
+from medldm.report.page import covered_words
 
 SHAPE = (2, 40, 60)
 SMALL = (3, 10, 12)
@@ -137,6 +138,7 @@ def test_a_solver_that_is_not_exact_has_no_interval(host: Host, priors: Path) ->
     assert set(result.maps) == {"spread", "prior-share"}
     assert "does not claim" in result.record["uncertainty"]["maps"]["spread"]
     assert "interval" not in result.record["uncertainty"]
+    assert covered_words(result.record) == ""
 
 
 def test_a_stated_model_error_widens_intervals_and_nothing_else(host: Host, priors: Path, tmp_path: Path) -> None:
@@ -153,6 +155,8 @@ def test_a_stated_model_error_widens_intervals_and_nothing_else(host: Host, prio
     assert told["calibration"]["model_error"] == pytest.approx(40)
     assert told["calibration"]["coverage"]["0.8"] > plain.record["uncertainty"]["calibration"]["coverage"]["0.8"]
     assert "all samples share" in told["maps"]["lower"]
+    shown = covered_words(result.record)
+    assert shown.startswith("The 80% intervals hold the truth in ") and shown.endswith("of the voxels of the object.")
     # What was written knows it too.
     writer = host.build("writers", "nifti", {})
     writer.write(ct(), tmp_path, "truth", provenance(result.record, chosen))  # type: ignore[attr-defined]

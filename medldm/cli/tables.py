@@ -49,6 +49,11 @@ def print_calibration(console: Console, values: Mapping[str, Any]) -> None:
     for level, covered in values["coverage"].items():
         table.add_row(f"{float(level):.0%}", f"{covered:.1%}")
     console.print(table)
+    if values.get("model_error"):
+        console.print(
+            f"a model error of {values['model_error']:.4g}, which all samples share, is part of the intervals",
+            highlight=False,
+        )
     table = Table("spread (rms)", "error (rms)", title="tenths of the voxels by rising spread")
     for part in values["bins"]:
         table.add_row(f"{part['spread']:.4g}", f"{part['error']:.4g}")

@@ -117,6 +117,7 @@ def page(record: Mapping[str, Any], pictures: Pictures) -> str:
             "prior": facts.prior_rows(record),
             "maps": record.get("uncertainty", {}).get("maps", {}),
             "calibration": record.get("uncertainty", {}).get("calibration"),
+            "covered": covered_words(record),
             "provenance": facts.provenance_rows(record),
             "history": facts.history(record),
             "recipe": facts.recipe_text(record),
@@ -124,6 +125,16 @@ def page(record: Mapping[str, Any], pictures: Pictures) -> str:
             "references": references,
         },
     )
+
+
+def covered_words(record: Mapping[str, Any]) -> str:
+    """How much of the object the written intervals cover; empty without intervals or without a truth."""
+    told = record.get("uncertainty", {})
+    level = told.get("interval", {}).get("level")
+    share = told.get("calibration", {}).get("coverage", {}).get(str(level))
+    if level is None or share is None:
+        return ""
+    return f"The {level:.0%} intervals hold the truth in {share:.0%} of the voxels of the object."
 
 
 def title_of(record: Mapping[str, Any]) -> str:
