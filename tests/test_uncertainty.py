@@ -29,6 +29,7 @@ from medldm.pipeline.memory import check_memory
 from medldm.pipeline.reading import read_image
 from medldm.pipeline.recipe import Recipe, from_mapping
 from medldm.pipeline.results import provenance
+from medldm.report.methods import methods_text
 from medldm.report.page import covered_words
 
 SHAPE = (2, 40, 60)
@@ -155,6 +156,11 @@ def test_a_stated_model_error_widens_intervals_and_nothing_else(host: Host, prio
     assert told["calibration"]["model_error"] == pytest.approx(40)
     assert told["calibration"]["coverage"]["0.8"] > plain.record["uncertainty"]["calibration"]["coverage"]["0.8"]
     assert "all samples share" in told["maps"]["lower"]
+    (interval,) = [method for method in result.record["methods"] if method["name"] == "interval"]
+    assert "80%" in interval["summary"] and "JCGM 100" in interval["references"][0]
+    assert "Beside the image stands the predictive 80% interval, mean -+ t" in methods_text(result.record)[0]
+    (silent,) = [method for method in plain.record["methods"] if method["name"] == "interval"]
+    assert silent["references"] == []
     shown = covered_words(result.record)
     assert shown.startswith("The 80% intervals hold the truth in ") and shown.endswith("of the voxels of the object.")
     # What was written knows it too.

@@ -8,7 +8,7 @@ from typing import Any
 from medldm.host import Host
 from medldm.host.registry import Kind
 from medldm.inference.capabilities import HasReferences
-from medldm.pipeline.maps import PRIOR_SHARE, Map
+from medldm.pipeline.maps import INTERVAL, LOWER, PRIOR_SHARE, Map
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.recipe import Recipe
 
@@ -16,6 +16,10 @@ from medldm.pipeline.recipe import Recipe
 _SHARE = (
     "J. Schwab, S. Antholzer, M. Haltmeier. Deep null space learning for inverse problems: convergence analysis and "
     "rates. Inverse Problems 35, 025008, 2019."
+)
+_MODEL_ERROR = (
+    "JCGM 100:2008. Evaluation of measurement data: Guide to the expression of uncertainty in measurement. Joint "
+    "Committee for Guides in Metrology, 2008."
 )
 _TRIAL = (
     "M. Stone. Cross-validatory choice and assessment of statistical predictions. Journal of the Royal Statistical "
@@ -82,6 +86,10 @@ def methods_of(
         name = str(recipe.classical["name"])
         found.append(one("competitor", "solvers", name, host.find("solvers", name).load()))
         found.append({"role": "trial", "name": "withheld samples", "summary": "", "references": [_TRIAL]})
+    if LOWER in maps:
+        meaning = maps[LOWER].meaning.removeprefix(f"{LOWER} end of the ")
+        cited = [_MODEL_ERROR] if recipe.model_error else []
+        found.append({"role": "interval", "name": INTERVAL, "summary": meaning, "references": cited})
     if PRIOR_SHARE in maps:
         meaning = maps[PRIOR_SHARE].meaning
         found.append({"role": "map", "name": PRIOR_SHARE, "summary": meaning, "references": [_SHARE]})

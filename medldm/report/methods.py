@@ -15,6 +15,7 @@ _BEGINNINGS = {
     "prior": "The diffusion prior was {name}{cited} ({summary}).",
     "competitor": "The prior was tried against {name}{cited} ({summary})",
     "trial": "on samples withheld from both{cited}.",
+    "interval": "Beside the image stands the {summary}{cited}.",
     "map": "The share of the prior in each voxel was computed from the measurement{cited}.",
 }
 
