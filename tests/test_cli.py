@@ -287,3 +287,12 @@ def test_inspect_lists_a_scan(brain: Path) -> None:
     row = json.loads(text)["rows"][0]
     assert row["shape"] == [6, 20, 17]
     assert row["spacing"] == pytest.approx([3.0, 1.1, 0.9])
+
+
+def test_paragraphs_of_help_flow_and_examples_keep_their_lines() -> None:
+    from medldm.cli.help_text import flowing
+
+    text = (
+        "First line.\n\n    Two lines of\n    one paragraph.\n\n    Examples:\n        medldm a\n\n        medldm b\n"
+    )
+    assert flowing(text) == "First line.\n\nTwo lines of one paragraph.\n\nExamples:\n    medldm a\n\n    medldm b"

@@ -29,6 +29,7 @@ from medldm.cli import (
     view,
 )
 from medldm.cli.failure import guarded
+from medldm.cli.help_text import flow
 from medldm.cli.session import Session
 from medldm.pipeline.allocator import keep_freed_pages
 
@@ -87,6 +88,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(priors.app, name="priors")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(plugins.app, name="plugins")
+flow(app)
 
 
 def main() -> None:
