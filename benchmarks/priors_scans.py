@@ -61,7 +61,7 @@ class Scan:
 
 
 def read_scans(host: Host, data: Path, which: dict[str, dict[str, str | None]], side: str, count: int) -> list[Scan]:
-    """``count`` slices of each scan, evenly from the middle 80 % of it."""
+    """``count`` slices of each scan, evenly from the middle 80 % of it; one is that in the middle."""
     scans = []
     for modality, names in which.items():
         for name, contrast in names.items():
@@ -69,9 +69,11 @@ def read_scans(host: Host, data: Path, which: dict[str, dict[str, str | None]], 
             volume = read_image(host, path, ReadRequest(modality=modality))
             image = model_map(INTENSITY[modality], volume.data, volume.quantity)(volume.data)
             depth = len(image)
-            chosen = np.unique(np.linspace(0.1 * depth, 0.9 * depth - 1, count).round().astype(int))
+            first, last = (0.1 * depth, 0.9 * depth - 1) if count > 1 else (0.5 * depth - 0.5,) * 2
+            chosen = np.unique(np.linspace(first, last, count).round().astype(int))
             affine = volume.grid.affine.copy()
-            affine[:, 0] *= (chosen[-1] - chosen[0]) / max(1, len(chosen) - 1)
+            if len(chosen) > 1:
+                affine[:, 0] *= (chosen[-1] - chosen[0]) / (len(chosen) - 1)
             grid = Grid((len(chosen), *image.shape[1:]), affine)
             scans.append(Scan(name, modality, contrast, image[torch.from_numpy(chosen)].contiguous(), grid))
     return scans
