@@ -156,6 +156,28 @@ def test_a_prior_out_of_its_depth_gives_way(host: Host) -> None:
     assert mixed.settings["classical_share"] == trial["classical_share"]
 
 
+def test_a_start_of_the_classical_solvers_making_is_its_result(host: Host) -> None:
+    """Begun where it ended it would go on past its iterations, and be another method, better or worse."""
+    options = {"lam": 5, "iterations": 40, "nonnegative": True}
+    chosen = recipe(start={"solver": "tv", **options}, classical={"name": "tv", **options})
+    assert chosen.starts_at_classical and not recipe().starts_at_classical
+    assert not recipe(
+        start={"solver": "tv", **options, "iterations": 41}, classical={"name": "tv", **options}
+    ).starts_at_classical
+    once = _run(host, beyond_the_prior(), recipe(solver={"name": "tv", **options}, prior={}, classical={}))
+    alone = _run(host, beyond_the_prior(), chosen.without_prior())
+    assert torch.equal(alone.image.data, once.image.data)
+    result = _run(host, beyond_the_prior(), chosen)
+    assert result.record["prior"]["trial"]["classical_share"] == 1
+    torch.testing.assert_close(result.image.data, once.image.data, rtol=0, atol=1e-2)
+    # In the trial the classical solver begins where it does without a prior: at filtered back-projection.
+    other = recipe(classical={"name": "tv", **options})
+    misfits = [
+        _run(host, beyond_the_prior(), one).record["prior"]["trial"]["misfit_to_classical"] for one in (chosen, other)
+    ]
+    assert misfits[0] == pytest.approx(misfits[1])
+
+
 def test_exact_samplers_are_not_mixed(host: Host) -> None:
     result = _run(host, expected_by_the_prior(), recipe(solver={"name": "toy-exact"}))
     assert "trial" not in result.record["prior"]

@@ -142,14 +142,26 @@ class Recipe:
         """The hyper-parameters of the solver."""
         return {key: value for key, value in self.solver.items() if key != "name"}
 
+    @property
+    def starts_at_classical(self) -> bool:
+        """Whether the start image is what the classical solver makes, so that nothing is left for that one to do."""
+        return bool(self.classical) and self.start == {"solver": self.classical["name"], **self.classical_options()}
+
+    def classical_options(self) -> dict[str, Any]:
+        """The hyper-parameters of the classical solver."""
+        return {key: value for key, value in self.classical.items() if key != "name"}
+
     def without_prior(self) -> Recipe:
         """The recipe with its classical solver in place of the one that needs a prior.
+
+        Where the start image is that solver's already, it begins at the start image of the physics, as that one did.
 
         Raises:
             UsageError: E-RCP-04 it names no classical solver.
         """
         self._require("classical", "name")
-        return replace(self, solver=self.classical, classical={}, prior={}, coherence={})
+        start = {} if self.starts_at_classical else self.start
+        return replace(self, solver=self.classical, classical={}, prior={}, coherence={}, start=start)
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe, plain dictionaries and numbers only."""

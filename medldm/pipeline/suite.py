@@ -182,7 +182,7 @@ def _estimate(
     host: Host, recipe: Recipe, method: str | dict[str, Any], posed: Posed, start: torch.Tensor
 ) -> tuple[torch.Tensor, Likelihood]:
     shared = recipe.operator
-    if method == START:
+    if method == START or (method == CLASSICAL and recipe.starts_at_classical):
         return start[None], posed.likelihood
     if method == PHYSICS_START:
         return posed.physics.start(posed.acquisition, posed.operator)[None], posed.likelihood

@@ -92,10 +92,12 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     quick = _quick(posed.solver)
     watch = _watching(tell)
     ours = run(quick.solve(rest, problem.prior, problem.start, problem.noise), watch).estimate
-    theirs = run(classical.solve(scan_rest, None, start[None], posed.noise), watch).estimate
-    first, second = (residual(posed.likelihood, u, withheld) for u in (problem.on_scan(ours), theirs))
-    share = mixing_share(first, second)
-    misfit = float(first.abs().square().sum() / second.abs().square().sum())
+    # A start image of the classical solver's own making would make it begin where it ends.
+    first = posed.physics.start(posed.acquisition, posed.operator) if recipe.starts_at_classical else start
+    theirs = run(classical.solve(scan_rest, None, first[None], posed.noise), watch).estimate
+    missed, missed_by_theirs = (residual(posed.likelihood, u, withheld) for u in (problem.on_scan(ours), theirs))
+    share = mixing_share(missed, missed_by_theirs)
+    misfit = float(missed.abs().square().sum() / missed_by_theirs.abs().square().sum())
     if share < _LEAST:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, the prior is used as it is")
         return Trial(0.0, misfit)
@@ -109,13 +111,15 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         )
     else:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")
-    whole = run(classical.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
+    whole = start[None]
+    if not recipe.starts_at_classical:
+        whole = run(classical.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
     return Trial(share, misfit, ((whole - problem.offset) / problem.scale)[0])
 
 
 def classical_solver(host: Host, recipe: Recipe, posed: Posed) -> Solver:
     """The solver of the section ``classical``, refused where it cannot run with this physics."""
-    options = {key: value for key, value in recipe.classical.items() if key != "name"}
+    options = recipe.classical_options()
     entry = host.find("solvers", str(recipe.classical["name"]))
     sentences = refusals(entry.needs, posed.operator)
     if sentences:
