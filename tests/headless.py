@@ -27,6 +27,8 @@ _FLAGS = (
     "--window-size=1200,900",
     "--force-prefers-reduced-motion",  # a picture taken amid a smooth scroll is cut off
 )
+# Addresses that a page may hold or show without anything being fetched, and the browser's own pages.
+_WITHIN = ("data:", "blob:", "about:", "chrome:", "chrome-untrusted:")
 
 
 @contextmanager
@@ -47,6 +49,10 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     page = webdriver.Chrome(options=options, service=Service(driver))
     try:
+        # The browser comes up with a page of its own, which must not speak into the logs of ours.
+        page.get("about:blank")
+        complaints(page)
+        requests(page)
         yield page
     finally:
         page.quit()
@@ -61,7 +67,7 @@ def requests(page: Any) -> list[str]:
     """Addresses asked for since the last time, but for what lies within the page."""
     messages = [json.loads(line["message"])["message"] for line in page.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [address for address in sent if not address.startswith(("data:", "blob:", "chrome:"))]
+    return [address for address in sent if not address.startswith(_WITHIN)]
 
 
 def wait_for(check: Any, seconds: float = 60.0) -> Any:
