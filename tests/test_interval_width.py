@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from medldm.inference.interval_width import half_width
-from medldm.inference.student_t import predictive_factor, quantile
+from medldm.inference.student_t import quantile
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -14,8 +16,17 @@ from medldm.inference.student_t import predictive_factor, quantile
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
 def test_without_a_model_error_it_is_students(level: float, samples: int, dtype: torch.dtype) -> None:
     spread = torch.tensor([0.0, 1e-30, 0.3, 7.0], dtype=dtype)
-    expected = predictive_factor(level, samples) * spread
+    expected = quantile(level, samples - 1) * math.sqrt(1 + 1 / samples) * spread
     torch.testing.assert_close(half_width(spread, samples, level), expected)
+
+
+@pytest.mark.parametrize("samples", [2, 4, 9])
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_a_further_draw_lies_inside_as_often_as_said(level: float, samples: int) -> None:
+    draws = 3 + 2 * torch.randn(samples + 1, 40000, generator=torch.Generator().manual_seed(1))
+    mean, spread = draws[:-1].mean(0), draws[:-1].std(0)
+    inside = (draws[-1] - mean).abs() <= half_width(spread, samples, level)
+    assert float(inside.float().mean()) == pytest.approx(level, abs=4 * math.sqrt(0.25 / 40000))
 
 
 def test_a_model_error_alone_is_normal() -> None:

@@ -12,7 +12,7 @@ import torch
 import medldm
 from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import GateFailed, MedldmError, UsageError
-from medldm.host import Host, load_host
+from medldm.host import Host
 from medldm.pipeline.events import Event
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash
@@ -23,11 +23,6 @@ RECIPE = {
     "solver": {"name": "cgls", "iterations": 3},
     "run": {"seed": 7},
 }
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return load_host()
 
 
 def phantom(scale: float = 1.0) -> Volume:

@@ -4,56 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from training_scene import AUTOENCODER, DENOISER, tiny_mapping, write_scans, written_config
+from training_scene import AUTOENCODER, DENOISER, prepare_training, silent, tiny_mapping, written_config
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
 from medldm.errors import ComponentMissing, UsageError
-from medldm.host import Host, load_host
+from medldm.host import Host
+from medldm.host.shipped import shipped
 from medldm.priors.card import DataSource
 from medldm.priors.card_file import read_card
 from medldm.priors.folder import verify
 from medldm.training import command
-from medldm.training.beginning import begun_at
+from medldm.training.beginning import Role
 from medldm.training.run import train_autoencoder, train_denoiser
+
+pytestmark = pytest.mark.usefixtures("own_accelerator")
 
 MINE = {"data": [{"name": "ours", "licence": "CC0-1.0", "attribution": "us"}]}
 THEIRS = {"data": [{"name": "theirs", "licence": "CC-BY-4.0", "attribution": "them"}]}
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return load_host()
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scans(tmp_path_factory.mktemp("scans"))
-
-
-@pytest.fixture(autouse=True)
-def _one_device_setting_per_test() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-
-
-def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
-    pass
-
-
-def _prepared(host: Host, scans: Path, folder: Path, content: Mapping[str, Any], role: Any = "denoiser") -> Any:
-    config, written = command.read_config(written_config(folder, content))
-    config = begun_at(config, role)
-    return command.prepare(host, [scans], config, written, _silent, command="medldm train", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +35,7 @@ def source(host: Host, scans: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A prior that has learnt a little."""
     folder = tmp_path_factory.mktemp("source")
     content = tiny_mapping(card={"training": THEIRS}, run={"steps": 40, "check_every": 40})
-    return train_denoiser(_prepared(host, scans, folder, content), folder / "out", _silent)[0]
+    return train_denoiser(prepare_training(host, scans, folder, content), folder / "out", silent)[0]
 
 
 def _own(**sections: Any) -> dict[str, Any]:
@@ -79,7 +53,7 @@ def _own(**sections: Any) -> dict[str, Any]:
 def test_it_begins_where_the_prior_stands(host: Host, scans: Path, source: Path, tmp_path: Path) -> None:
     content = {**_own(), "begin_at": str(source)}
     content["optimiser"] = {**content["optimiser"], "rate": 1e-12, "decay": 0.0}  # nothing is learnt
-    (tuned,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "out", _silent)
+    (tuned,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
     before, after = (load_file(folder / "denoiser.safetensors") for folder in (source, tuned))
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert verify(tuned, host.build("priors", "slice-diffusion", {}).build) == []  # type: ignore[attr-defined]
@@ -101,7 +75,7 @@ def test_it_begins_where_the_prior_stands(host: Host, scans: Path, source: Path,
 def test_what_the_prior_always_tells_is_told_of_own_scans_too(
     host: Host, scans: Path, source: Path, tmp_path: Path
 ) -> None:
-    prepared = _prepared(host, scans, tmp_path, {**_own(), "begin_at": str(source)})
+    prepared = prepare_training(host, scans, tmp_path, {**_own(), "begin_at": str(source)})
     facts = {scan.subject[:2]: dict(scan.facts) for scan in prepared.scans}
     assert facts == {"t1": {"modality": "mr"}, "ct": {"modality": "ct"}}
 
@@ -111,7 +85,7 @@ def test_it_learns_more_than_a_training_from_nothing(host: Host, scans: Path, so
     for name, begin_at in (("tuned", str(source)), ("fresh", "")):
         content = {**tiny_mapping(run={"steps": 8, "check_every": 4}), "begin_at": begin_at}
         told: list[tuple[str, str]] = []
-        prepared = _prepared(host, scans, tmp_path, content)
+        prepared = prepare_training(host, scans, tmp_path, content)
         train_denoiser(
             prepared, tmp_path / name, lambda stage, message, fields, told=told: told.append((stage, message))
         )
@@ -123,34 +97,38 @@ def test_it_learns_more_than_a_training_from_nothing(host: Host, scans: Path, so
 
 def test_another_prior_is_another_run(host: Host, scans: Path, source: Path, tmp_path: Path) -> None:
     content = {**tiny_mapping(), "begin_at": str(source)}
-    job = _prepared(host, scans, tmp_path, content).job()
+    job = prepare_training(host, scans, tmp_path, content).job()
     moved = shutil.copytree(source, tmp_path / "elsewhere")
-    assert _prepared(host, scans, tmp_path, {**content, "begin_at": str(moved)}).job() == job
-    assert _prepared(host, scans, tmp_path, tiny_mapping()).job() != job
+    assert prepare_training(host, scans, tmp_path, {**content, "begin_at": str(moved)}).job() == job
+    assert prepare_training(host, scans, tmp_path, tiny_mapping()).job() != job
 
 
 def test_an_autoencoder_and_its_denoiser_begin_at_one_latent_prior(host: Host, scans: Path, tmp_path: Path) -> None:
     content = tiny_mapping(card={"name": "tiny-ae", "networks": {"autoencoder": AUTOENCODER}})
-    (first,) = train_autoencoder(_prepared(host, scans, tmp_path, content, "autoencoder"), tmp_path / "ae", _silent)
+    (first,) = train_autoencoder(
+        prepare_training(host, scans, tmp_path, content, role="autoencoder"), tmp_path / "ae", silent
+    )
     latent = {"name": "tiny-latent", "networks": {"denoiser": {**DENOISER, "channels": 3, "fold": 1}}}
     content = {**tiny_mapping(card=latent), "autoencoder": str(first)}
-    (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "ld", _silent)
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "ld", silent)
 
     still = {"rate": 1e-12, "decay": 0.0}
     content = {**tiny_mapping(card={"name": "own-ae"}, optimiser=still), "begin_at": str(prior)}
-    (again,) = train_autoencoder(_prepared(host, scans, tmp_path, content, "autoencoder"), tmp_path / "ae2", _silent)
+    (again,) = train_autoencoder(
+        prepare_training(host, scans, tmp_path, content, role="autoencoder"), tmp_path / "ae2", silent
+    )
     ours, theirs = (load_file(folder / "autoencoder.safetensors") for folder in (again, prior))
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
     # The denoiser takes the autoencoder of the prior along, or another one that the configuration names.
     content = {**tiny_mapping(card={"name": "own-latent"}), "begin_at": str(prior)}
-    (tuned,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "ld2", _silent)
+    (tuned,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "ld2", silent)
     assert read_card(tuned).latent == read_card(prior).latent
-    prepared = _prepared(host, scans, tmp_path, {**content, "autoencoder": str(again)})
+    prepared = prepare_training(host, scans, tmp_path, {**content, "autoencoder": str(again)})
     assert prepared.config.autoencoder == str(again)
 
 
-_REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+_REFUSED: dict[str, tuple[dict[str, Any], Role, str]] = {
     "other images": ({"card": {"modality": "CT"}}, "denoiser", "its modality is MR, the configuration's CT"),
     "volumes": ({"card": {"dimensions": 3}}, "denoiser", "its number of dimensions is 2, the configuration's 3"),
     "no such network": ({}, "autoencoder", "it has no autoencoder"),
@@ -162,9 +140,9 @@ _REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("case", _REFUSED)
 def test_weights_of_another_kind_are_refused(source: Path, tmp_path: Path, case: str) -> None:
     sections, role, words = _REFUSED[case]
-    config, _ = command.read_config(written_config(tmp_path, tiny_mapping(**sections)))
+    path = written_config(tmp_path, tiny_mapping(**sections))
     with pytest.raises(UsageError) as refusal:
-        begun_at(replace(config, begin_at=str(source)), role)  # type: ignore[arg-type]
+        command.read_config(path, role=role, begin_at=str(source))
     assert refusal.value.code == "E-TRN-34" and words in refusal.value.what and refusal.value.fix
 
 
@@ -177,7 +155,7 @@ def test_the_command_line_takes_a_prior_by_name_or_folder(scans: Path, source: P
     assert [event["step"] for event in events if event["event"] == "look"] == [0, 2]
     assert verify(tmp_path / "out" / "own") == []
 
-    config, _ = command.read_config("own-mr", begin_at="brain-mr-2d-pixel")  # type: ignore[assignment]
-    assert begun_at(config, "denoiser").card.networks["denoiser"]["widths"]  # type: ignore[arg-type]
+    own, _ = command.read_config("own-mr", begin_at="brain-mr-2d-pixel")
+    assert own.card.networks == read_card(shipped("priors") / "brain-mr-2d-pixel").networks
     with pytest.raises(ComponentMissing, match="brain-mr-2d-pixl"):
-        begun_at(replace(config, begin_at="brain-mr-2d-pixl"), "denoiser")  # type: ignore[type-var]
+        command.read_config("own-mr", begin_at="brain-mr-2d-pixl")

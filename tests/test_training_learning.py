@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +27,8 @@ from medldm.training.config import (
 from medldm.training.denoiser import DenoiserTrainee
 from medldm.training.schedule import learning_rate
 
+pytestmark = pytest.mark.usefixtures("own_accelerator")
+
 PLAIN = AugmentationOptions(
     **dict.fromkeys(("turn", "resample", "blur", "gain", "gamma", "curve", "invert", "bias", "rim", "background"), 0.0)
 )
@@ -39,13 +40,6 @@ ROWS = {
     "x0": lambda: x0_prediction(SIGMAS),
     "flow": lambda: flow_matching(0.01, 5.0),
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_accelerator() -> Iterator[None]:
-    AcceleratorState._reset_state(True)
-    yield
-    AcceleratorState._reset_state(True)
 
 
 def _config(steps: int, rate: float, batch: int, size: int, **objective: Any) -> TrainConfig:

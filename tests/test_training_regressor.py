@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,22 @@ from accelerate.state import AcceleratorState
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_scene import DENOISER, conditioning_of, head, tiny_config, tiny_mapping, write_scans
+from training_scene import (
+    DENOISER,
+    conditioning_of,
+    head,
+    prepare_training,
+    silent,
+    tiny_config,
+    tiny_mapping,
+)
 from typer.testing import CliRunner
 
 import medldm
 from medldm.cli.app import app
 from medldm.data import Grid, Volume
 from medldm.errors import ComponentMissing, UsageError
-from medldm.host import Host, load_host
+from medldm.host import Host
 from medldm.inference.parametrization import regression
 from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.events import Event
@@ -30,7 +37,7 @@ from medldm.pipeline.recipe import Recipe, from_mapping
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import open_prior
 from medldm.testing.checks import check_prior
-from medldm.training import command, run
+from medldm.training import run
 from medldm.training.averaging import averaged
 from medldm.training.config import OptimiserOptions, PatchOptions, PatchShape, RunOptions, TrainConfig
 from medldm.training.pair_file import read_pairs, write_pairs
@@ -39,6 +46,8 @@ from medldm.training.regressor import RegressorTrainee
 from medldm.training.run import train_denoiser, train_regressor
 from medldm.training.schedule import learning_rate
 from medldm_slice_ldm.family import SliceDiffusion
+
+pytestmark = pytest.mark.usefixtures("own_accelerator")
 
 MR: dict[str, Any] = {
     "acquisition": {
@@ -63,30 +72,10 @@ WINDOW = {"rule": "window", "low": -1000, "high": 1000}
 
 
 @pytest.fixture(scope="module")
-def host() -> Host:
-    return load_host()
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scans(tmp_path_factory.mktemp("scans"))
-
-
-@pytest.fixture(scope="module")
 def trained(host: Host, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A regressor of each modality, hardly trained."""
     folder = tmp_path_factory.mktemp("trained")
     return {name: _train(host, scans, folder / name, name)[0] for name in ("mr", "ct")}
-
-
-@pytest.fixture(autouse=True)
-def _one_device_setting_per_test() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-
-
-def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
-    pass
 
 
 def _recipe(name: str, **sections: Any) -> Recipe:
@@ -104,20 +93,10 @@ def _mapping(name: str, **sections: Any) -> dict[str, Any]:
     return plain
 
 
-def _prepared(host: Host, scans: Path, folder: Path, content: Mapping[str, Any]) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tiny.yaml"
-    with path.open("w", encoding="utf-8") as file:
-        YAML().dump(json.loads(json.dumps(content)), file)
-    config, written = command.read_config(path)
-    AcceleratorState._reset_state(True)
-    return command.prepare(host, [scans], config, written, _silent, command="medldm train regressor", device="cpu")
-
-
 def _train(host: Host, scans: Path, folder: Path, name: str, content: Any = None, **rest: Any) -> list[Path]:
     recipe = rest.pop("recipe", _recipe(name))
-    prepared = _prepared(host, scans, folder, content or _mapping(name))
-    return train_regressor(host, prepared, recipe, folder / "out", rest.pop("tell", _silent), **rest)
+    prepared = prepare_training(host, scans, folder, content or _mapping(name))
+    return train_regressor(host, prepared, recipe, folder / "out", rest.pop("tell", silent), **rest)
 
 
 def _image(name: str, seed: int = 31) -> Volume:
@@ -254,8 +233,8 @@ def test_another_measurement_is_another_training(host: Host, scans: Path, tmp_pa
 
 
 def test_measurements_of_one_scan_differ_and_slices_are_spread(host: Host, scans: Path, tmp_path: Path) -> None:
-    prepared = _prepared(host, scans, tmp_path, _mapping("mr"))
-    train_regressor(host, prepared, _recipe("mr"), tmp_path / "out", _silent, stop_after=1e-9)
+    prepared = prepare_training(host, scans, tmp_path, _mapping("mr"))
+    train_regressor(host, prepared, _recipe("mr"), tmp_path / "out", silent, stop_after=1e-9)
     path = tmp_path / "out" / "training" / "pairs.safetensors"
     stored = load_file(path)
     assert len(stored) == 2 * 2 * 3  # start and truth of two measurements of three scans; CT is left alone
@@ -302,7 +281,7 @@ def test_cards_that_are_not_of_a_regressor_are_refused(host: Host, scans: Path, 
 
 def test_a_denoiser_is_not_trained_with_the_card_of_a_regressor(host: Host, scans: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"E-TRN-51.*train regressor"):
-        train_denoiser(_prepared(host, scans, tmp_path, _mapping("mr")), tmp_path / "out", _silent)
+        train_denoiser(prepare_training(host, scans, tmp_path, _mapping("mr")), tmp_path / "out", silent)
 
 
 def test_a_recipe_of_another_modality_measures_nothing(host: Host, scans: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,44 +17,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from training_scene import AUTOENCODER, DENOISER, head, tiny_mapping, write_nifti, write_scans, written_config
+from training_scene import (
+    AUTOENCODER,
+    DENOISER,
+    head,
+    prepare_training,
+    silent,
+    tiny_mapping,
+    write_nifti,
+    write_scans,
+    written_config,
+)
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
 from medldm.errors import UsageError
-from medldm.host import Host, load_host
+from medldm.host import Host
 from medldm.host.shipped import shipped
 from medldm.priors.card_file import read_card, write_card
 from medldm.priors.folder import verify
 from medldm.training import command
 from medldm.training.run import train_autoencoder, train_denoiser
 
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return load_host()
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scans(tmp_path_factory.mktemp("scans"))
-
-
-@pytest.fixture(autouse=True)
-def _one_device_setting_per_test() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-
-
-def _silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
-    pass
-
-
-def _prepared(host: Host, scans: Path, folder: Path, content: Mapping[str, Any], tell: Any = _silent) -> Any:
-    config, written = command.read_config(written_config(folder, content))
-    return command.prepare(host, [scans], config, written, tell, command="medldm train", device="cpu")
+pytestmark = pytest.mark.usefixtures("own_accelerator")
 
 
 def _sound(host: Host, folder: Path) -> None:
@@ -70,8 +56,10 @@ def test_a_denoiser_becomes_priors_that_nothing_is_said_against(host: Host, scan
     also = {"name": "tiny-ct", "modality": "CT", "quantity": "HU", "summary": "The other."}
     window = {"rule": "window", "low": -1000, "high": 1000}
     facts = {**tiny_mapping()["card"]["facts"], "fixed": {"modality": "ct"}}
-    prepared = _prepared(host, scans, tmp_path, tiny_mapping(also=[{**also, "intensity": window, "facts": facts}]))
-    first, second = train_denoiser(prepared, tmp_path / "out", _silent)
+    prepared = prepare_training(
+        host, scans, tmp_path, tiny_mapping(also=[{**also, "intensity": window, "facts": facts}])
+    )
+    first, second = train_denoiser(prepared, tmp_path / "out", silent)
     assert (first.name, second.name) == ("tiny-mr", "tiny-ct")
     _sound(host, first)
     _sound(host, second)
@@ -89,26 +77,26 @@ def test_a_denoiser_becomes_priors_that_nothing_is_said_against(host: Host, scan
 
 def test_left_and_resumed_gives_the_same_weights(host: Host, scans: Path, tmp_path: Path) -> None:
     content = tiny_mapping()
-    (whole,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "a", _silent)
-    left = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "b", _silent, stop_after=1e-9)
+    (whole,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "a", silent)
+    left = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "b", silent, stop_after=1e-9)
     assert left == [] and not (tmp_path / "b" / "tiny-mr").exists()
-    (resumed,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "b", _silent, resume=True)
+    (resumed,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "b", silent, resume=True)
     weights = [load_file(folder / "denoiser.safetensors") for folder in (whole, resumed)]
     assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
 
 
 def test_a_run_is_told_from_another_by_all_but_its_length(host: Host, scans: Path, tmp_path: Path) -> None:
-    job = _prepared(host, scans, tmp_path, tiny_mapping()).job()
-    assert _prepared(host, scans, tmp_path, tiny_mapping(run={"steps": 99})).job() == job
-    assert _prepared(host, scans, tmp_path, tiny_mapping(seed=4)).job() != job
-    assert _prepared(host, scans, tmp_path, tiny_mapping(data={"held_back": ["t1w-2", "ct-2"]})).job() != job
+    job = prepare_training(host, scans, tmp_path, tiny_mapping()).job()
+    assert prepare_training(host, scans, tmp_path, tiny_mapping(run={"steps": 99})).job() == job
+    assert prepare_training(host, scans, tmp_path, tiny_mapping(seed=4)).job() != job
+    assert prepare_training(host, scans, tmp_path, tiny_mapping(data={"held_back": ["t1w-2", "ct-2"]})).job() != job
 
 
 def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path, tmp_path: Path) -> None:
     content = _sections("tiny-autoencoder", {"autoencoder": AUTOENCODER})
     content["patches"]["shapes"] = [{"size": 16, "batch": 3}, {"size": 24, "batch": 1}]
     content["reconstruction"] = {"adversary": 0.1, "adversary_from": 3}
-    (made,) = train_autoencoder(_prepared(host, scans, tmp_path, content), tmp_path / "ae", _silent)
+    (made,) = train_autoencoder(prepare_training(host, scans, tmp_path, content), tmp_path / "ae", silent)
     _sound(host, made)
     latent = read_card(made).latent
     assert latent is not None and min(latent.scale, latent.gain, latent.error) > 0
@@ -116,13 +104,13 @@ def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path,
     content = _sections("tiny-latent", {"denoiser": {**DENOISER, "channels": 3, "fold": 1}})
     content["card"]["prediction"]["sigma_data"] = 1.0
     content["autoencoder"] = str(made)
-    job = _prepared(host, scans, tmp_path, content).job()
+    job = prepare_training(host, scans, tmp_path, content).job()
     moved = shutil.copytree(made, tmp_path / "elsewhere")
-    assert _prepared(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() == job
+    assert prepare_training(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() == job
     card = read_card(moved)
     write_card(moved, replace(card, weights={"autoencoder": replace(card.weights["autoencoder"], sha256="0" * 64)}))
-    assert _prepared(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() != job
-    (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "ld", _silent)
+    assert prepare_training(host, scans, tmp_path, {**content, "autoencoder": str(moved)}).job() != job
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "ld", silent)
     _sound(host, prior)
     card = read_card(prior)
     assert card.latent == latent and set(card.networks) == {"denoiser", "autoencoder"}
@@ -133,20 +121,20 @@ def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path,
 
     with pytest.raises(UsageError) as refusal:
         content["autoencoder"] = str(_pixel_prior(host, scans, tmp_path))
-        train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "no", _silent)
+        train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "no", silent)
     assert refusal.value.code == "E-TRN-30"
 
 
 def _pixel_prior(host: Host, scans: Path, folder: Path) -> Path:
     content = tiny_mapping(run={"steps": 1})
-    return train_denoiser(_prepared(host, scans, folder, content), folder / "pixel", _silent)[0]
+    return train_denoiser(prepare_training(host, scans, folder, content), folder / "pixel", silent)[0]
 
 
 def test_slabs_of_neighbouring_slices(host: Host, scans: Path, tmp_path: Path) -> None:
     content = _sections("tiny-slab", {"denoiser": {**DENOISER, "channels": 3}}, slab=3)
     content["patches"] |= {"slab": 3}
     content["data"] |= {"generic": 0.3}
-    (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "out", _silent)
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
     _sound(host, prior)
     assert read_card(prior).slab == 3
 
@@ -157,12 +145,12 @@ def test_blocks_of_volumes_through_both_networks(host: Host, scans: Path, tmp_pa
     kl = {"autoencoder": {"widths": [8, 8], "latent_channels": 2}}
     content = _sections("tiny-3d-autoencoder", kl, **three)
     content["patches"], content["run"]["steps"] = volume, 2
-    (made,) = train_autoencoder(_prepared(host, scans, tmp_path, content), tmp_path / "ae", _silent)
+    (made,) = train_autoencoder(prepare_training(host, scans, tmp_path, content), tmp_path / "ae", silent)
     _sound(host, made)
     unet = {"denoiser": {"channels": 2, "widths": [8, 16], "middle_attention": False}}
     content = _sections("tiny-3d-latent", unet, **three)
     content["patches"], content["run"]["steps"], content["autoencoder"] = volume, 2, str(made)
-    (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / "ld", _silent)
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "ld", silent)
     _sound(host, prior)
 
 
@@ -171,7 +159,7 @@ def test_workers_draw_the_same_patches(host: Host, scans: Path, tmp_path: Path) 
     found = []
     for workers in (0, 2):
         content = tiny_mapping(run={"workers": workers})
-        (prior,) = train_denoiser(_prepared(host, scans, tmp_path, content), tmp_path / str(workers), _silent)
+        (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / str(workers), silent)
         found.append((prior / "denoiser.safetensors").read_bytes())
     assert found[0] == found[1]
 
@@ -188,7 +176,9 @@ def test_a_scan_that_cannot_be_read_is_left_out_with_a_reason(host: Host, tmp_pa
     for name in ("LICENSE", ".DS_Store", "notes.txt"):
         (folder / "sub" / name).write_text("words")
     told: list[str] = []
-    prepared = _prepared(host, folder, tmp_path, tiny_mapping(), lambda stage, message, fields: told.append(message))
+    prepared = prepare_training(
+        host, folder, tmp_path, tiny_mapping(), tell=lambda stage, message, fields: told.append(message)
+    )
     assert sorted({scan.subject for scan in prepared.scans}) == ["ct-1", "ct-2", *(f"t1w-{n}" for n in (1, 2, 3, 7))]
     left_out = [line for line in told if line.startswith("left out")]
     assert [line.split(":")[0] for line in left_out] == [f"left out t1w-{n}.nii.gz" for n in (4, 5, 6)]
@@ -218,7 +208,7 @@ _REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_cannot_end_well_is_refused_before_it_begins(host: Host, scans: Path, tmp_path: Path, case: str) -> None:
     sections, code = _REFUSALS[case]
     with pytest.raises(UsageError) as refusal:
-        train_denoiser(_prepared(host, scans, tmp_path, tiny_mapping(**sections)), tmp_path / "out", _silent)
+        train_denoiser(prepare_training(host, scans, tmp_path, tiny_mapping(**sections)), tmp_path / "out", silent)
     assert refusal.value.code == code and refusal.value.fix
     assert not (tmp_path / "out").exists()
 
@@ -226,7 +216,7 @@ def test_what_cannot_end_well_is_refused_before_it_begins(host: Host, scans: Pat
 def test_a_folder_in_the_way_is_refused_before_it_begins(host: Host, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "tiny-mr").mkdir(parents=True)
     with pytest.raises(UsageError) as refusal:
-        train_denoiser(_prepared(host, scans, tmp_path, tiny_mapping()), tmp_path / "out", _silent)
+        train_denoiser(prepare_training(host, scans, tmp_path, tiny_mapping()), tmp_path / "out", silent)
     assert refusal.value.code == "E-TRN-33"
 
 

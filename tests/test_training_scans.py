@@ -10,16 +10,11 @@ import pytest
 import torch
 from training_scene import head, tiny_config, write_nifti
 
-from medldm.host import Host, load_host
+from medldm.host import Host
 from medldm.training.scans import read_scans
 
 VALUES = head(5, (20, 24, 22))
 SPACING = (1.5, 1.2, 1.1)  # of z, y and x
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return load_host()
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SLA", "PIR", "ASR"])

@@ -20,7 +20,6 @@ from medldm.data.provenance import FAILED, RESEARCH_ONLY
 from medldm.errors import GateFailed, InputRefused, OutOfMemory, UsageError
 from medldm.host import Host
 from medldm.inference.interval_width import half_width
-from medldm.inference.student_t import predictive_factor
 from medldm.pipeline import progress
 from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.evaluate import evaluate_spread
@@ -99,7 +98,7 @@ def test_exact_samples_cover_the_truth_as_they_say(host: Host, priors: Path) -> 
     inside = (truth.data >= result.maps["lower"].data) & (truth.data <= result.maps["upper"].data)
     assert float(inside.float().mean()) == pytest.approx(found["coverage"]["0.8"], abs=0.002)
     width = (result.maps["upper"].data - result.maps["lower"].data) / 2
-    torch.testing.assert_close(width, predictive_factor(0.8, 4) * result.maps["spread"].data, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(width, half_width(result.maps["spread"].data, 4, 0.8), rtol=1e-3, atol=1e-2)
     # A sample of the posterior fits with chi about 1, the mean better.
     assert all(0.9 < chi < 1.15 for chi in result.record["chi"])
     assert result.record["uncertainty"]["chi_of_mean"] < min(result.record["chi"])

@@ -12,9 +12,13 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
+from medldm.host import Host
 from medldm.host.options import build
 from medldm.inference.conditioning import Conditioning
+from medldm.training.beginning import Role
+from medldm.training.command import Prepared, prepare, read_config
 from medldm.training.config import TrainConfig
+from medldm.training.loop import Tell
 from medldm.training.patches import PatchSampler
 from medldm.training.training_scan import TrainingScan
 
@@ -66,6 +70,24 @@ def written_config(folder: Path, content: Mapping[str, Any], name: str = "tiny.y
         # Through JSON, since what two entries share would become a YAML alias.
         YAML().dump(json.loads(json.dumps(content)), file)
     return path
+
+
+def silent(stage: str, message: str, fields: Mapping[str, Any]) -> None:
+    """Told of the course of a training, it keeps it to itself."""
+
+
+def prepare_training(
+    host: Host,
+    scans: Path,
+    folder: Path,
+    content: Mapping[str, Any],
+    *,
+    role: Role = "denoiser",
+    tell: Tell = silent,
+) -> Prepared:
+    """A training as the command line prepares it, of a configuration that is written to the folder."""
+    config, written = read_config(written_config(folder, content), role=role)
+    return prepare(host, [scans], config, written, tell, command="medldm train", device="cpu")
 
 
 def conditioning_of(config: TrainConfig) -> Conditioning:

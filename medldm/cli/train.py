@@ -6,8 +6,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,7 +61,8 @@ def autoencoder(
 
         medldm train autoencoder scans/ -o autoencoder --resume --set run.steps=20000
     """
-    _run("autoencoder", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, from_)
+    job = _Job("autoencoder", data, out, config, set_ or [], resume, stop_after, device, begin_at=from_)
+    finish(lambda: job.run(context, as_json=as_json, quiet=quiet), as_json=as_json, verbose=verbose)
 
 
 @app.command("denoiser")
@@ -94,7 +97,8 @@ def denoiser(
 
         accelerate launch -m medldm train denoiser scans/ -o trained --config my.yaml
     """
-    _run("denoiser", context, data, out, config, set_, resume, stop_after, device, as_json, quiet, verbose, from_)
+    job = _Job("denoiser", data, out, config, set_ or [], resume, stop_after, device, begin_at=from_)
+    finish(lambda: job.run(context, as_json=as_json, quiet=quiet), as_json=as_json, verbose=verbose)
 
 
 @app.command("regressor")
@@ -122,21 +126,8 @@ def regressor(
 
         medldm train regressor scans/ -o trained --config slice-regressor-ct --recipe ct-60-views
     """
-    _run(
-        "regressor",
-        context,
-        data,
-        out,
-        config,
-        set_,
-        resume,
-        stop_after,
-        device,
-        as_json,
-        quiet,
-        verbose,
-        recipe=recipe,
-    )
+    job = _Job("regressor", data, out, config, set_ or [], resume, stop_after, device, recipe=recipe)
+    finish(lambda: job.run(context, as_json=as_json, quiet=quiet), as_json=as_json, verbose=verbose)
 
 
 @app.command("pack")
@@ -182,49 +173,42 @@ def pack(
     finish(work, as_json=as_json, verbose=verbose)
 
 
-def _run(
-    what: str,
-    context: typer.Context,
-    data: list[Path],
-    out: Path,
-    config: str,
-    set_: list[str] | None,
-    resume: bool,
-    stop_after: float | None,
-    device: str,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-    begin_at: str = "",
-    recipe: str = "",
-) -> None:
-    def work() -> None:
-        from functools import partial
+@dataclass(frozen=True)
+class _Job:
+    """One training as it was asked for; the three commands differ in the network and in where it begins."""
 
+    network: Literal["autoencoder", "denoiser", "regressor"]
+    data: list[Path]
+    out: Path
+    config: str
+    assignments: list[str]
+    resume: bool
+    stop_after: float | None
+    device: str
+    begin_at: str = ""
+    recipe: str = ""
+
+    def run(self, context: typer.Context, *, as_json: bool, quiet: bool) -> None:
         from medldm.cli.reporter import Reporter
         from medldm.pipeline.recipe import load_recipe
-        from medldm.training.beginning import begun_at
         from medldm.training.command import prepare, read_config
         from medldm.training.run import train_autoencoder, train_denoiser, train_regressor
 
-        settings, written = read_config(config, set_ or [], begin_at=begin_at)
-        settings = begun_at(settings, "autoencoder" if what == "autoencoder" else "denoiser")
+        role: Literal["autoencoder", "denoiser"] = "autoencoder" if self.network == "autoencoder" else "denoiser"
+        settings, written = read_config(self.config, self.assignments, role=role, begin_at=self.begin_at)
         # Of several processes, which a launcher numbers, one tells.
         alone = os.environ.get("RANK", "0") == "0"
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             tell = _teller(reporter) if alone else _silent
             host = session_of(context).host()
-            measured = load_recipe(recipe) if recipe else None
-            prepared = prepare(host, data, settings, written, tell, command=_command(), device=device)
-            make: Callable[..., list[Path]] = train_autoencoder if what == "autoencoder" else train_denoiser
-            if measured is not None:
-                make = partial(train_regressor, host, recipe=measured)
-            for folder in make(prepared, out=out, tell=tell, resume=resume, stop_after=stop_after):
+            make: Callable[..., list[Path]] = train_autoencoder if role == "autoencoder" else train_denoiser
+            if self.network == "regressor":
+                make = partial(train_regressor, host, recipe=load_recipe(self.recipe))
+            prepared = prepare(host, self.data, settings, written, tell, command=_command(), device=self.device)
+            for folder in make(prepared, out=self.out, tell=tell, resume=self.resume, stop_after=self.stop_after):
                 tell("prior", f"{folder}: research use only", {"path": str(folder)})
             if prepared.accelerator.num_processes > 1:
                 prepared.accelerator.end_training()
-
-    finish(work, as_json=as_json, verbose=verbose)
 
 
 def _teller(reporter: Reporter) -> Tell:

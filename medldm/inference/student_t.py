@@ -31,17 +31,3 @@ def quantile(level: float, degrees: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if two_sided(middle, degrees) < level else (low, middle)
     return (low + high) / 2
-
-
-def predictive_factor(level: float, samples: int) -> float:
-    """Half width of the predictive interval in units of the sample standard deviation: ``t sqrt(1 + 1/n)``.
-
-    Of ``n`` independent normal samples with mean ``m`` and standard deviation ``s`` (``n - 1`` in the denominator),
-    one further draw of the same law lies within ``m +- t_{n-1} s sqrt(1 + 1/n)`` with the probability ``level``. To an
-    exact sampler the truth is such a draw.
-
-    Args:
-        level: of the interval, 0.8 for 80 per cent.
-        samples: ``n``, at least two.
-    """
-    return quantile(level, samples - 1) * math.sqrt(1 + 1 / samples)

@@ -21,6 +21,7 @@ from medldm.inference.conditioning import Conditioning
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
 from medldm.priors.family import PriorFamily
+from medldm.training.beginning import Role, begun_at
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
 from medldm.training.patches import PatchSampler, axis_shares
@@ -71,21 +72,23 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def read_config(
-    name_or_path: str | Path, assignments: Sequence[str] = (), *, begin_at: str = ""
+    name_or_path: str | Path, assignments: Sequence[str] = (), *, role: Role = "denoiser", begin_at: str = ""
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """A configuration that comes with medldm, by name, or one of your own, by path.
 
     Args:
         name_or_path: ``slice-pixel`` or ``my.yaml``.
         assignments: ``section.key=value``.
+        role: of the network that is trained.
         begin_at: prior whose weights the training begins at, in place of what the file says.
 
     Returns:
-        The configuration and what it was read from.
+        The configuration, with what weights to begin at bring along, and what it was read from.
 
     Raises:
-        UsageError: ``E-TRN-21`` there is none of that name, ``E-TRN-20`` an assignment is none, ``E-OPT-..`` and
-            ``E-YML-..`` what is wrong in it, by name.
+        UsageError: ``E-TRN-21`` there is none of that name, ``E-TRN-20`` an assignment is none, ``E-TRN-34`` the
+            training cannot begin at those weights, ``E-OPT-..`` and ``E-YML-..`` what is wrong in it, by name.
+        ComponentMissing: ``E-PRI-..`` there is no such prior to begin at.
     """
     path = config_path(name_or_path)
     content = read_mapping(path)
@@ -94,7 +97,7 @@ def read_config(
     if begin_at:
         content["begin_at"] = begin_at
     config = cast(TrainConfig, build(TrainConfig, content, subject=f"training configuration {path.stem!r}"))
-    return config, content
+    return begun_at(config, role), content
 
 
 def config_path(name_or_path: str | Path) -> Path:
