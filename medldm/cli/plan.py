@@ -34,14 +34,15 @@ def show_plan(
     if slices is not None and not isinstance(case, Acquisition):
         case = case.cropped(slices)
     memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
-    seconds = estimate_seconds(host, recipe, case, device)
+    with Console(stderr=True).status("Timing the first steps, on a few slices"):
+        seconds = estimate_seconds(host, recipe, case, device)
     facts = {
         "case": case.name,
         "shape": list(case.grid.shape),
         "spacing_mm": [round(step, 4) for step in case.grid.spacing],
         "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
         "memory_bytes": memory.as_dict(),
-        "seconds": None if seconds is None else round(seconds, 1),
+        "seconds": round(seconds, 1),
     }
     if as_json:
         sys.stdout.write(json.dumps({"event": "plan", **facts}) + "\n")
@@ -54,5 +55,5 @@ def show_plan(
     table.add_row("memory", f"about {in_words(memory.total)} ({parts})")
     if recipe.samples > 1:
         table.add_row("samples", f"{recipe.samples}, {memory.samples_at_once} at once")
-    table.add_row("time", "measured data: not estimated" if seconds is None else f"about {seconds:.0f} s")
+    table.add_row("time", f"about {seconds:.0f} s")
     Console().print(table)

@@ -63,18 +63,25 @@ class Trial:
         return () if self.share == 0 else (Event("mix", self.as_record()),)
 
 
-def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: Tensor, tell: Teller) -> Trial | None:
-    """Put the prior on trial; None where there is none, or nothing to try it against.
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Both solvers on the measurement without what is withheld, as loops that have not begun.
 
-    Args:
-        host: plugins.
-        recipe: whose section ``classical`` names the classical solver.
-        posed: the measurement.
-        problem: as the solver sees it.
-        start: image (z, y, x) at which both begin. It knows the withheld samples, under the noise at which the solver
-            begins; what the classical solver keeps of it is in the prior's disfavour.
-        tell: hears how it goes.
+    Attributes:
+        prior: the diffusion solver, with few steps.
+        classical: the recipe's classical solver.
+        withheld: 1 for the samples that both have to predict, 0 for others.
     """
+
+    prior: Iterator[Step]
+    classical: Iterator[Step]
+    withheld: Tensor
+
+
+def contest_of(
+    host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: Tensor, tell: Teller
+) -> Contest | None:
+    """What a trial has to run; None where there is none. Arguments as those of :func:`trial_of`."""
     if problem.prior is None or not recipe.classical or is_exact(posed.solver):
         return None
     if is_regressor(problem.prior):
@@ -89,13 +96,35 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     if rest is None or scan_rest is None:
         tell("trial", "this likelihood leaves no way to try the prior")
         return None
-    quick = _quick(posed.solver)
-    watch = _watching(tell)
-    ours = run(quick.solve(rest, problem.prior, problem.start, problem.noise), watch).estimate
     # A start image of the classical solver's own making would make it begin where it ends.
     first = posed.physics.start(posed.acquisition, posed.operator) if recipe.starts_at_classical else start
-    theirs = run(classical.solve(scan_rest, None, first[None], posed.noise), watch).estimate
-    missed, missed_by_theirs = (residual(posed.likelihood, u, withheld) for u in (problem.on_scan(ours), theirs))
+    return Contest(
+        prior=_quick(posed.solver).solve(rest, problem.prior, problem.start, problem.noise),
+        classical=classical.solve(scan_rest, None, first[None], posed.noise),
+        withheld=withheld,
+    )
+
+
+def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: Tensor, tell: Teller) -> Trial | None:
+    """Put the prior on trial; None where there is none, or nothing to try it against.
+
+    Args:
+        host: plugins.
+        recipe: whose section ``classical`` names the classical solver.
+        posed: the measurement.
+        problem: as the solver sees it.
+        start: image (z, y, x) at which both begin. It knows the withheld samples, under the noise at which the solver
+            begins; what the classical solver keeps of it is in the prior's disfavour.
+        tell: hears how it goes.
+    """
+    contest = contest_of(host, recipe, posed, problem, start, tell)
+    if contest is None:
+        return None
+    watch = _watching(tell)
+    ours, theirs = run(contest.prior, watch).estimate, run(contest.classical, watch).estimate
+    missed, missed_by_theirs = (
+        residual(posed.likelihood, u, contest.withheld) for u in (problem.on_scan(ours), theirs)
+    )
     share = mixing_share(missed, missed_by_theirs)
     misfit = float(missed.abs().square().sum() / missed_by_theirs.abs().square().sum())
     if share < _LEAST:
@@ -113,7 +142,8 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")
     whole = start[None]
     if not recipe.starts_at_classical:
-        whole = run(classical.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
+        solver = classical_solver(host, recipe, posed)
+        whole = run(solver.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
     return Trial(share, misfit, ((whole - problem.offset) / problem.scale)[0])
 
 

@@ -1,0 +1,93 @@
+"""How long a run will take, against a clock that the test winds itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prior_toys import GaussianNetwork, PosteriorMean, card, toy_host, write
+from torch import Tensor
+
+from medldm.data import Grid, Volume
+from medldm.inference import Step
+from medldm.pipeline import estimate
+from medldm.pipeline.estimate import estimate_seconds
+from medldm.pipeline.recipe import from_mapping
+from medldm.priors.card import Size
+
+
+@dataclass
+class Clock:
+    """Goes on when the work it is told of is done."""
+
+    seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(estimate, "_now", clock.now)
+    return clock
+
+
+def _steps(clock: Clock, total: int, first: float, further: float) -> Iterator[Step]:
+    for k in range(total):
+        clock.seconds += further if k else first
+        yield Step(k, total, None, torch.zeros(1), torch.full((1, 1, 1, 1), float(k)))
+
+
+@pytest.mark.parametrize(("total", "expected"), [(1, 5.0), (2, 7.0), (3, 9.0), (100, 5 + 99 * 2)])
+def test_a_loop_counts_by_its_first_steps(clock: Clock, total: int, expected: float) -> None:
+    counted = estimate._Clock()
+    reached = counted.loop(_steps(clock, total, 5, 2))
+    assert counted.total == pytest.approx(expected)
+    assert float(reached) == min(total, 3) - 1
+    counted = estimate._Clock()
+    counted.loop(_steps(clock, 100, 5, 2), times=3, more=7)
+    assert counted.total == pytest.approx(3 * (5 + 99 * 2) + 7 * 2)
+
+
+@pytest.fixture
+def worked(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Every step of the toy solver takes 1 s and 0.1 s a slice, and its network 0.3 s for every hundred samples."""
+    solve, forward = PosteriorMean.solve, GaussianNetwork.forward
+
+    def solving(self: Any, likelihood: Any, prior: Any, start: Tensor, *rest: Any, **options: Any) -> Iterator[Step]:
+        for step in solve(self, likelihood, prior, start, *rest, **options):
+            clock.seconds += 1 + 0.1 * start.shape[-3]
+            yield step
+
+    def seeing(self: Any, x: Tensor, *rest: Any) -> Tensor:
+        clock.seconds += 0.003 * x.numel()
+        return forward(self, x, *rest)
+
+    monkeypatch.setattr(PosteriorMean, "solve", solving)
+    monkeypatch.setattr(GaussianNetwork, "forward", seeing)
+    return clock
+
+
+def test_few_slices_tell_of_all_of_them_in_all_planes(
+    worked: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDLDM_PRIORS", str(tmp_path))
+    size = Size(multiple=4, at_least=16)
+    write(tmp_path, card(planes=("axial", "coronal", "sagittal"), cube=1.6, size=size))
+    shape = (40, 10, 12)
+    case = Volume(torch.zeros(shape), Grid.isotropic(shape), "HU", "CT")
+    plain = {"acquisition": {"physics": "toy-attenuation"}, "solver": {"name": "toy-posterior"}}
+    recipe = from_mapping("test", {**plain, "prior": {"name": "toy-prior"}, "run": {"samples": 2, "seed": 7}})
+    seconds = estimate_seconds(toy_host(), recipe, case, "cpu")
+    padded = (40 * 16 * 16, 10 * 40 * 16, 12 * 40 * 16)  # axial, coronal, sagittal slices
+    assert seconds == pytest.approx(2 * (1 + 0.1 * 40 + 0.003 * sum(padded) / 3))
+
+    # As few slices as are probed are all run.
+    thin = case.cropped(slice(0, 10))
+    one_plane = recipe.changed(["prior.plane=axial", "run.samples=1"])
+    assert estimate_seconds(toy_host(), one_plane, thin, "cpu") == pytest.approx(1 + 0.1 * 10 + 0.003 * 10 * 16 * 16)
