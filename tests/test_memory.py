@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from medldm.data import Grid
+from medldm.data import Grid, Volume
 from medldm.errors import UsageError
 from medldm.host import load_host
+from medldm.inference import Noise
+from medldm.pipeline.events import Teller
 from medldm.pipeline.memory import MemoryPlan, available_bytes, in_words, parse_bytes, plan_memory
 from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.recipe import load_recipe
+from medldm.pipeline.simulate import measure
 
 
 @pytest.mark.parametrize(
@@ -51,9 +55,35 @@ def test_a_simulation_counts_as_far_as_it_takes_more_than_what_comes_after_it() 
     assert replace(after, simulation=290 * mib).total > after.total
     host, recipe, grid = load_host(), load_recipe("ct-limited-angle"), Grid.isotropic((4, 256, 256))
     simulated = plan_memory(host, recipe, grid, is_complex=False)
-    measured = plan_memory(host, recipe, grid, is_complex=False, measured=2**20)
+    case = Volume(torch.zeros(grid.shape), grid, "HU", "CT")
+    measured = plan_memory(host, recipe, grid, is_complex=False, measured=measure(host, recipe, case, Teller()))
     assert simulated.as_dict()["simulation"] > 0 == measured.as_dict()["simulation"]
     assert measured.total < simulated.total
+
+
+@pytest.mark.parametrize(
+    ("physics", "few", "many"),
+    [
+        ("ct-parallel", {"views": 20}, {"views": 60}),
+        ("ct-fan", {"views": 20, "bins": 40}, {"views": 60, "bins": 90}),
+        ("ct-cone", {"views": 2}, {"views": 6}),
+        ("mri-cartesian", {"coils": 2}, {"coils": 5}),
+        ("mri-cartesian-3d", {"coils": 2}, {"coils": 5}),
+        ("mri-simultaneous-slices", {"coils": 2, "bands": 2}, {"coils": 5, "bands": 4}),
+        ("mri-nonuniform", {"coils": 2, "trajectory": {"shots": 8}}, {"coils": 5, "trajectory": {"shots": 24}}),
+    ],
+)
+def test_a_measurement_counts_as_it_is_and_not_as_the_options_would_make_it(
+    physics: str, few: dict[str, Any], many: dict[str, Any]
+) -> None:
+    host = load_host()
+    small, large = (cast(Any, host.build("operators", physics, options)) for options in (few, many))
+    unit, modality = ("HU", "CT") if physics.startswith("ct") else ("arbitrary", "MR")
+    data = torch.rand(8, 32, 24, generator=torch.Generator().manual_seed(0)) + 1
+    volume = Volume(data, Grid.isotropic((8, 32, 24)), unit, modality)
+    measured = large.simulate(volume, Noise(1))
+    assert small.bytes_needed(volume.grid, measured) == large.bytes_needed(volume.grid)
+    assert small.bytes_needed(volume.grid) < large.bytes_needed(volume.grid)
 
 
 def test_peak_memory_sees_what_was_held() -> None:

@@ -90,6 +90,12 @@ class Masked:
     def likelihood(self, acquisition: Acquisition, operator: LinearOperator) -> Likelihood:
         return altered(Gaussian(operator, finite(acquisition.data), std=0.1), self.broken)
 
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
+        return 1000 if measurement is None or self.broken != "memory" else 2000
+
+    def measurement_bytes(self, grid: Grid) -> int:
+        return 500
+
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         start = operator.adjoint(finite(acquisition.data))
         if self.broken == "sign":
@@ -139,6 +145,7 @@ BROKEN: list[tuple[physics_laws.PhysicsLaw, str, list[physics_laws.PhysicsLaw]]]
     (physics_laws.law_weights_fit, "weights of another shape", []),
     (physics_laws.law_chi, "chi of another sign", []),
     (physics_laws.law_chi, "chi without end", []),
+    (physics_laws.law_memory_of_a_measurement, "memory", []),
 ]
 
 

@@ -133,8 +133,13 @@ class HasObjectPhase(Protocol):
 class StatesMemory(Protocol):
     """A physics that knows, before anything is built, what it needs."""
 
-    def bytes_needed(self, grid: Grid) -> int:
-        """Bytes of measurement and operator, at their peak, for an image on ``grid``."""
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
+        """Bytes of measurement and operator, at their peak, for an image on ``grid``.
+
+        Args:
+            grid: of the image.
+            measurement: that exists, whose geometry and coils count; None for what the options would measure.
+        """
         ...
 
     def measurement_bytes(self, grid: Grid) -> int:

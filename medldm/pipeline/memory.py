@@ -83,7 +83,7 @@ def plan_memory(
     grid: Grid,
     *,
     is_complex: bool,
-    measured: int = 0,
+    measured: Acquisition | None = None,
     prior: ChosenPrior | None = None,
 ) -> MemoryPlan:
     """Predict the peak memory of a reconstruction on ``grid``, one sample at a time.
@@ -94,27 +94,28 @@ def plan_memory(
         recipe: what will run.
         grid: of the image.
         is_complex: whether images are complex inside the solver.
-        measured: bytes of a measurement that exists already.
+        measured: measurement that exists already.
         prior: that takes part.
     """
     voxels = math.prod(grid.shape)
     image = voxels * (8 if is_complex else 4)
     physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
     states = isinstance(physics, StatesMemory)
-    need = physics.bytes_needed(grid) if states else 4 * image
-    states_simulation = isinstance(physics, StatesSimulationMemory) and not measured
+    need = physics.bytes_needed(grid, measured) if states else 4 * image
+    stored = 0 if measured is None else measured.data.element_size() * measured.data.numel()
+    states_simulation = isinstance(physics, StatesSimulationMemory) and measured is None
     simulation = physics.simulation_bytes(grid) if states_simulation else 0
-    measurement = measured or (physics.measurement_bytes(grid) if states else image)
+    measurement = stored or (physics.measurement_bytes(grid) if states else image)
     solver = cast(Solver, host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver"))
     images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
     measurements = int(getattr(solver, "measurements_held", _MEASUREMENTS_OF_A_SOLVER))
     held = images * image + measurements * measurement
     pipeline = (_IMAGES_OF_THE_PIPELINE + (_IMAGES_OF_SAMPLES if recipe.samples > 1 else 0)) * voxels * 4
     if prior is None:
-        return MemoryPlan(max(need, measured), held, pipeline, simulation=simulation)
+        return MemoryPlan(max(need, stored), held, pipeline, simulation=simulation)
     # The solver works on the prior's grid.
     held = held * math.prod(prior.plan.grid.shape) // voxels
-    return MemoryPlan(max(need, measured), held, pipeline, prior.bytes_needed(), simulation)
+    return MemoryPlan(max(need, stored), held, pipeline, prior.bytes_needed(), simulation)
 
 
 def check_memory(
@@ -133,7 +134,7 @@ def check_memory(
         OutOfMemory: E-MEM-01.
     """
     is_complex = case.modality == "MR" or case.data.is_complex()
-    measured = case.data.element_size() * case.data.numel() if isinstance(case, Acquisition) else 0
+    measured = case if isinstance(case, Acquisition) else None
     plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured, prior=prior)
     allowed = limit if limit is not None else available_bytes()
     if allowed is not None and plan.total > allowed:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medldm.data import Acquisition
-from medldm.inference import Likelihood, Noise
+from medldm.inference import Likelihood, Noise, StatesMemory
 from medldm.operators import LinearOperator
 from medldm.testing.examples import PhysicsExample
 from medldm.testing.law import NotApplicable, relative_difference, require, require_close
@@ -162,6 +162,15 @@ def law_chi(posed: Posed) -> None:
     require(bool(torch.isfinite(chi).all()) and bool((chi >= 0).all()), f"chi of the start image is {chi}")
 
 
+def law_memory_of_a_measurement(posed: Posed) -> None:
+    """What is stated of a measurement that exists is what was stated before it was simulated, to a tenth."""
+    physics, grid = posed.example.physics, posed.acquisition.grid
+    if not isinstance(physics, StatesMemory):
+        raise NotApplicable("the physics does not state what memory it needs")
+    before, then = physics.bytes_needed(grid), physics.bytes_needed(grid, posed.acquisition)
+    require(abs(then - before) <= 0.1 * before, f"{then} bytes for the measurement, {before} before it was made")
+
+
 def _needs_noise(posed: Posed) -> None:
     """A measurement without noise has no finite energy, and no seed in it."""
     if posed.acquisition.noise_std == 0:
@@ -201,4 +210,5 @@ PHYSICS_LAWS: tuple[PhysicsLaw, ...] = (
     law_prox_is_stationary,
     law_weights_fit,
     law_chi,
+    law_memory_of_a_measurement,
 )

@@ -178,7 +178,9 @@ class AstraCt:
         scan = self.scan(grid)
         return 4 * grid.shape[0] * len(scan.angles) * scan.bins
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Bytes of matrix and transpose while they are made: double precision of ASTRA's beside float32."""
-        entries = _WEIGHTS * self.views * grid.shape[1] * grid.shape[2]
-        return round(entries * (12 + 2 * 8)) + 8 * self.measurement_bytes(grid)
+        views = self.views if measurement is None else measurement.size("view")
+        sinogram = self.measurement_bytes(grid) if measurement is None else 4 * measurement.data.numel()
+        entries = _WEIGHTS * views * grid.shape[1] * grid.shape[2]
+        return round(entries * (12 + 2 * 8)) + 8 * sinogram

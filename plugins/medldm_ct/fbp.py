@@ -19,7 +19,7 @@ from medldm_ct.ramp import padded_length, ramp_response
 from medldm_ct.redundancy import Redundancy
 
 # Entries reweighted at a time.
-_CHUNK = 1 << 22
+_CHUNK = 1 << 19
 
 
 class FilteredBackProjection(LinearOperator):

@@ -165,17 +165,18 @@ class ComputedTomography(ABC):
         """Bytes of the line integrals, float32."""
         return 4 * grid.shape[0] * self.scan(image_plane(grid)).rays
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator."""
         plane = image_plane(grid)
-        geometry = self.scan(plane)
-        measurement = self.measurement_bytes(grid)
+        geometry = self.scan(plane) if measurement is None else scan_of(measurement)
+        sinogram = 4 * grid.shape[0] * geometry.rays
         matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
-        # Filtered back-projection of a fan keeps values of its own, half of the matrix; so does building it. That of a
-        # displaced detector has a matrix of its own.
-        start = matrix * 2 if self.weights == "displaced" else matrix // 2
+        # Filtered back-projection of a fan keeps values of its own, half of the matrix; that of a displaced detector has a
+        # matrix of its own. What building takes, half of it again, is free when a solver needs it.
+        own = matrix // 2 if isinstance(geometry, FanBeam) else 0
+        start = matrix * 2 if self.weights == "displaced" else own
         # The filter pads the bins to twice their number and more, in real and complex copies.
-        return matrix + start + 12 * measurement
+        return matrix + start + 12 * sinogram
 
     def simulation_bytes(self, grid: Grid) -> int:
         """Peak bytes of the projections of the finer image."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
@@ -134,8 +134,10 @@ class CartesianMri:
         slices, ny, nx = grid.shape
         return 8 * slices * self.coils * ny * nx
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator: k-space and coil maps of ``coils`` coils, complex64, and slices."""
+        if measurement is not None:
+            return replace(self, coils=measurement.size("coil")).bytes_needed(grid)
         _, ny, nx = grid.shape
         coil_stack = self.measurement_bytes(grid)
         kept = coil_stack * (2 if self.coils > 1 else 1) + (coil_stack if self.maps == "simulated" else 0)

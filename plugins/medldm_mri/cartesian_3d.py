@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
@@ -140,8 +140,10 @@ class CartesianMri3d:
         nz, ny, nx = grid.shape
         return 8 * nz * self.coils * ny * nx
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes: k-space, maps, and two more stacks while the readout is transformed and its axes turned."""
+        if measurement is not None:
+            return replace(self, coils=measurement.size("coil")).bytes_needed(grid)
         return 5 * self.measurement_bytes(grid)
 
 

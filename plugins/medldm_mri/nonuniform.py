@@ -173,20 +173,23 @@ class NonuniformMri:
         """Bytes of the samples of ``coils`` coils, complex64."""
         return 8 * grid.shape[0] * self.coils * self.trajectory.samples(grid)
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator: samples and coil maps, complex64, and what the transform holds."""
         slices, (ny, nx) = grid.shape[0], plane_of(grid)
-        samples = self.trajectory.samples(grid)
-        maps = 8 * slices * self.coils * ny * nx if self.coils > 1 else 0
+        coils, samples = self.coils, self.trajectory.samples(grid)
+        if measurement is not None:
+            coils, samples = measurement.size("coil"), measurement.size("shot") * measurement.size("sample")
+        stored = 8 * slices * coils * samples
+        maps = 8 * slices * coils * ny * nx if coils > 1 else 0
         # A product of coil images with the fine grid, or the basis of the maps in a slice: four of them together.
-        columns = max(self.coils, Jsense().order ** 2 if self.maps == "jsense" and self.coils > 1 else 0)
+        columns = max(coils, Jsense().order ** 2 if self.maps == "jsense" and coils > 1 else 0)
         scratch = 4 * 8 * columns * max(2 * ny * nx, samples)
         transform = matrix_bytes(samples, (ny, nx), self.tolerance)
         if self.nufft == "finufft" or (self.nufft == "auto" and transform > _MATRIX_BYTES and has_finufft()):
             transform = 0
-        kept = self.measurement_bytes(grid) + maps * (2 if self.maps == "simulated" else 1)
+        kept = stored + maps * (2 if self.maps == "simulated" else 1)
         # Sorting the matrices takes as much again.
-        return kept + self.measurement_bytes(grid) + 2 * transform + scratch
+        return kept + stored + 2 * transform + scratch
 
     def _encoding(self, acquisition: Acquisition, grid: Grid) -> tuple[Callable[..., NonuniformSense], Tensor]:
         """What makes the operator of given coil maps, with one transform for all of them; and the points."""

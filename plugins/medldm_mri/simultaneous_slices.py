@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, cast
 
 import torch
@@ -150,8 +150,11 @@ class SimultaneousSlices:
         slices, ny, nx = grid.shape
         return 8 * -(-slices // self.bands) * self.coils * ny * nx
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes: measurement, coil maps, and the k-space of all slices apart, twice."""
+        if measurement is not None:
+            bands = int(measurement.settings.get("bands", self.bands))
+            return replace(self, coils=measurement.size("coil"), bands=bands).bytes_needed(grid)
         slices, ny, nx = grid.shape
         return self.measurement_bytes(grid) + 3 * 8 * slices * self.coils * ny * nx
 

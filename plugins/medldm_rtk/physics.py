@@ -181,10 +181,11 @@ class RtkConeBeam:
         scan = self.scan(grid)
         return 4 * len(scan.angles) * scan.rows * scan.bins
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Bytes while the finer volume is projected: RTK copies what it is given and what it gives."""
         finer = 4 * math.prod(grid.shape) * self.oversample**3
-        return 3 * finer + 4 * self.measurement_bytes(grid)
+        projections = self.measurement_bytes(grid) if measurement is None else 4 * measurement.data.numel()
+        return 3 * finer + 4 * projections
 
 
 def _stated(acquisition: Acquisition) -> ConeScan:

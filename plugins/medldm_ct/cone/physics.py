@@ -167,12 +167,13 @@ class ConeTomography(ABC):
         """Bytes of the line integrals, float32."""
         return 4 * math.prod(self.orbit(voxel_box(grid, grid)).beam().shape)
 
-    def bytes_needed(self, grid: Grid) -> int:
+    def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator."""
-        box, measurement = voxel_box(grid, grid), self.measurement_bytes(grid)
+        box = voxel_box(grid, grid)
+        projections = self.measurement_bytes(grid) if measurement is None else 4 * measurement.data.numel()
         # Both directions hold the volume once more, and some views' running sums.
         working = 4 * 2 * box.size + 2**27
-        return working + 4 * measurement
+        return working + 4 * projections
 
     def simulation_bytes(self, grid: Grid) -> int:
         """Peak bytes of the projections of the finer volume."""
