@@ -171,8 +171,8 @@ class ComputedTomography(ABC):
         geometry = self.scan(plane) if measurement is None else scan_of(measurement)
         sinogram = 4 * grid.shape[0] * geometry.rays
         matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
-        # Filtered back-projection of a fan keeps values of its own, half of the matrix; that of a displaced detector has
-        # a matrix of its own. What building takes, half of it again, is free when a solver needs it.
+        # Filtered back-projection of a fan keeps values of its own, half of the matrix; that of a displaced detector
+        # has a second matrix. What building takes, half of it again, is free when a solver needs it.
         own = matrix // 2 if isinstance(geometry, FanBeam) else 0
         start = matrix * 2 if self.weights == "displaced" else own
         # The filter pads the bins to twice their number and more, in real and complex copies.
