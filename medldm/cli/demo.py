@@ -54,9 +54,8 @@ def command(
         if taken and not overwrite:
             raise UsageError("E-OUT-03", f"{taken[0]} exists.", fix="Choose another folder, or add --overwrite.")
         table = Table(title="medldm demo, SIMULATED measurements of phantoms", caption="Research use only")
-        table.add_column("scan")
-        table.add_column("recipe")
-        table.add_column("image")
+        for title in ("recipe", "image"):  # whole, in a terminal of 80 columns
+            table.add_column(title, no_wrap=True)
         records: dict[str, object] = {}
         names: list[str] = []
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
@@ -83,7 +82,7 @@ def command(
                 for image, values in metrics.items():
                     cells = [f"{values[name]:.4g}" if name in values else "" for name in names]
                     last = seconds if image == "reconstruction" else ""
-                    table.add_row(sample, recipe, image, *cells, last)
+                    table.add_row(recipe, image, *cells, last)
                 records[recipe] = result.record
         if as_json:
             sys.stdout.write(json.dumps({"event": "demo", "records": records}) + "\n")
