@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import medldm
-from medldm.data import Acquisition, Grid, Volume
+from medldm.data import Acquisition, AffineMap, Grid, Volume
 from medldm.errors import GateFailed, MedldmError, UsageError
 from medldm.host import Host
+from medldm.inference import Noise
 from medldm.pipeline.events import Event
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash
@@ -129,6 +132,27 @@ def test_too_little_memory_is_refused_before_the_work(host: Host) -> None:
     with pytest.raises(MedldmError, match="E-MEM-01") as refusal:
         medldm.reconstruct(phantom(), recipe=recipe(), simulate=True, host=host, max_memory=1000)
     assert refusal.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("write", "change", "code"),
+    [
+        (["dicm"], {}, "E-PLG-08"),
+        ([], {}, "E-RCP-08"),
+        (["nifti", "dicom"], {"modality": "OT"}, "E-DCM-31"),
+        (["nifti", "dicom"], {"modality": "CT", "quantity": "1/mm", "output": AffineMap.identity("1/mm")}, "E-DCM-31"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    host: Host, tmp_path: Path, write: list[str], change: dict[str, Any], code: str
+) -> None:
+    measured = replace(host.build("operators", "identity", {}).simulate(phantom(), Noise(1)), **change)
+    events: list[Event] = []
+    asked = recipe(outputs={"write": write})
+    with pytest.raises(MedldmError, match=code):
+        medldm.reconstruct(measured, tmp_path / "out", recipe=asked, host=host, device="cpu", listeners=[events.append])
+    assert {event.stage for event in events} <= {"read", "warning"}
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(host: Host, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from medldm.pipeline.estimate import estimate_seconds
 from medldm.pipeline.memory import check_memory, in_words
 from medldm.pipeline.reading import read_case
 from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.results import require_writable
 
 
 def show_plan(
@@ -33,6 +34,7 @@ def show_plan(
     case = read_case(host, source, request)
     if slices is not None and not isinstance(case, Acquisition):
         case = case.cropped(slices)
+    require_writable(host, recipe, case)
     memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
     with Console(stderr=True).status("Timing the first steps, on a few slices"):
         seconds = estimate_seconds(host, recipe, case, device)

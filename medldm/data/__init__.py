@@ -6,12 +6,13 @@ from medldm.data.history import Event, History
 from medldm.data.intensity import AffineMap, attenuation_from_hu
 from medldm.data.object_mean import object_mean
 from medldm.data.provenance import Provenance
-from medldm.data.reading import Reader, ReadRequest, SeriesRow, Writer
+from medldm.data.reading import ChecksBeforehand, Reader, ReadRequest, SeriesRow, Writer
 from medldm.data.volume import Quantity, Source, Volume
 
 __all__ = [
     "Acquisition",
     "AffineMap",
+    "ChecksBeforehand",
     "Event",
     "Grid",
     "History",

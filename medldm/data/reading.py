@@ -76,3 +76,12 @@ class Writer(Protocol):
     def write(self, volume: Volume, folder: Path, stem: str, provenance: Provenance) -> list[Path]:
         """Write under ``folder`` (which exists); returns what was written. May overwrite nothing."""
         ...
+
+
+@runtime_checkable
+class ChecksBeforehand(Protocol):
+    """A writer that knows from unit, modality and grid alone what it cannot write."""
+
+    def require_writable(self, volume: Volume) -> None:
+        """Raise what :meth:`Writer.write` would, whatever the values: a run asks before it computes any."""
+        ...

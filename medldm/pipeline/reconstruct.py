@@ -28,7 +28,7 @@ from medldm.pipeline.progress import Progress
 from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_of
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
-from medldm.pipeline.results import Page, write_results
+from medldm.pipeline.results import Page, require_writable, write_results
 from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
 from medldm.pipeline.simulate import measure
@@ -148,6 +148,8 @@ def reconstruct(
         folder = OutputFolder.open(Path(out) / name_of(job), path, overwrite=overwrite)
     wanted = chosen_maps(chosen)
     plan = check_memory(host, chosen, case, max_memory, prior)
+    if folder is not None:
+        require_writable(host, chosen, case)
 
     # 2. Simulate where there is no raw data. The truth is kept apart, for the report only.
     with timer("simulate"):

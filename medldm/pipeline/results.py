@@ -10,8 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 import medldm
-from medldm.data import Provenance, Volume, Writer
+from medldm.data import Acquisition, ChecksBeforehand, Provenance, Quantity, Volume, Writer
 from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.pipeline.maps import Map
@@ -48,11 +50,7 @@ def write_results(
         maps: of uncertainty, written as ``reconstruction-spread`` and so on.
         pages: made of the files so far, such as a report; none where ``outputs.report`` is false.
     """
-    names = recipe.outputs.get("write", ["nifti"])
-    if not isinstance(names, list) or not names:
-        raise UsageError("E-RCP-08", f"outputs.write is {names!r}.", fix="For example: outputs.write=[nifti, dicom]")
-    writers = [cast(Writer, host.build("writers", str(name), {}, where="outputs.write")) for name in names]
-
+    writers = writers_of(host, recipe)
     made = provenance(record, recipe)
 
     def write(aside: Path) -> list[Path]:
@@ -74,6 +72,36 @@ def write_results(
         return [*files, target]
 
     return folder.fill(write)
+
+
+def writers_of(host: Host, recipe: Recipe) -> list[Writer]:
+    """The writers that a recipe names; NIfTI by default.
+
+    Raises:
+        UsageError: ``E-RCP-08`` it names none, ``E-PLG-08`` there is none of a name.
+    """
+    names = recipe.outputs.get("write", ["nifti"])
+    if not isinstance(names, list) or not names:
+        raise UsageError("E-RCP-08", f"outputs.write is {names!r}.", fix="For example: outputs.write=[nifti, dicom]")
+    return [cast(Writer, host.build("writers", str(name), {}, where="outputs.write")) for name in names]
+
+
+def require_writable(host: Host, recipe: Recipe, case: Volume | Acquisition) -> None:
+    """Refuse a run whose image a writer of its recipe could not write, before the image is made.
+
+    Raises:
+        UsageError: see :func:`writers_of`.
+        InputRefused: what the writer says of such images.
+    """
+    unit: Quantity = case.quantity
+    # Physics of CT bring images to HU where the scan says how, and those that they simulate always.
+    if case.modality == "CT" and (isinstance(case, Volume) or case.output.target == "HU"):
+        unit = "HU"
+    empty = torch.zeros(()).expand(case.grid.shape)
+    to_come = Volume(empty, case.grid, unit, case.modality, name=case.name, source=case.source)
+    for writer in writers_of(host, recipe):
+        if isinstance(writer, ChecksBeforehand):
+            writer.require_writable(to_come)
 
 
 def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:

@@ -56,8 +56,8 @@ class DicomWriter:
             raise ValueError(f"{stem!r} is no file name")
         if target.exists():
             raise InputRefused("E-DCM-33", f"The folder {stem!r} exists already.", fix="Choose another output folder.")
+        self.require_writable(volume)
         modality = _modality(volume)
-        _check_grid(volume)
         values, quantisation = _values(volume.require_finite())
         aside = folder / f".{stem}.part-{os.getpid()}"
         aside.mkdir()
@@ -69,6 +69,15 @@ class DicomWriter:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         return [target / name for name in names]
+
+    def require_writable(self, volume: Volume) -> None:
+        """See :class:`medldm.data.ChecksBeforehand`.
+
+        Raises:
+            InputRefused: ``E-DCM-30`` sheared grid, ``E-DCM-31`` neither CT in HU nor MR.
+        """
+        _modality(volume)
+        _check_grid(volume)
 
     def _write_slices(
         self,
@@ -156,7 +165,7 @@ def _modality(volume: Volume) -> str:
                 "E-DCM-31",
                 "The image is in 1/mm.",
                 why="A CT image is stored in Hounsfield units.",
-                fix="Map it to HU before writing.",
+                fix="Write NIfTI alone: --set outputs.write=[nifti].",
             )
         return "CT"
     if volume.modality == "MR":
