@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
@@ -76,6 +77,7 @@ def save_preview(
                 grid[row][0].set_ylabel(plane, color="white", fontsize=10)
         grid[0][number].set_title(column.title, color="white", fontsize=10)
         bar = figure.colorbar(drawn, ax=list(grid[:, number]), location="bottom", shrink=0.8, aspect=30, pad=0.01)
+        bar.locator = MaxNLocator(nbins=5)  # small numbers in 1/mm are long
         bar.set_label(column.label or unit_of(image) or "signal", color="0.8", fontsize=8)
         bar.ax.tick_params(colors="0.8", labelsize=7)
     figure.suptitle(_caption(record), color="white", fontsize=10)
