@@ -126,7 +126,8 @@ def _networks(card: PriorCard, folder: Path) -> Iterator[tuple[str, str]]:
 
 def _training(card: PriorCard) -> Iterator[tuple[str, str]]:
     for source in card.training.data:
-        yield source.name, "; ".join(part for part in (source.licence, source.attribution) if part)
+        terms = "; ".join(part for part in (source.licence, source.attribution) if part)
+        yield "data", f"{source.name} ({terms})" if terms else source.name
     for command in card.training.commands:
         yield "made by", command
     yield from _flat(card.training.figures)
