@@ -15,6 +15,7 @@ from medldm.errors import OutOfMemory, UsageError
 from medldm.host import Host
 from medldm.inference import Solver, StatesMemory, StatesSimulationMemory
 from medldm.pipeline.chosen_prior import ChosenPrior
+from medldm.pipeline.posing import physics_of
 from medldm.pipeline.recipe import Recipe
 
 # Python, torch and the plugins without any scan, measured as resident memory after `import medldm_ct`.
@@ -96,10 +97,17 @@ def plan_memory(
         is_complex: whether images are complex inside the solver.
         measured: measurement that exists already.
         prior: that takes part.
+
+    Raises:
+        UsageError: ``E-RUN-03`` the measurement is of another physics than the recipe's.
     """
     voxels = math.prod(grid.shape)
     image = voxels * (8 if is_complex else 4)
-    physics: Any = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
+    physics: Any
+    if measured is None:
+        physics = host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition")
+    else:
+        physics = physics_of(host, recipe, measured)
     states = isinstance(physics, StatesMemory)
     need = physics.bytes_needed(grid, measured) if states else 4 * image
     stored = 0 if measured is None else measured.data.element_size() * measured.data.numel()

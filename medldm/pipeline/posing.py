@@ -51,14 +51,7 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
         identity: hash of the case, which addresses its random draws.
         device: where to compute.
     """
-    physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
-    if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
-        host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
-        raise UsageError(
-            "E-RUN-03",
-            f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
-            fix="Choose a recipe of the same physics: medldm recipes list.",
-        )
+    physics = physics_of(host, recipe, acquisition)
     coherence = choose_coherence(host, recipe).coherence
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, device)
     solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
@@ -69,6 +62,23 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     solver = _solver_for(host, recipe, physics, operator, prior)
     noise = Noise(recipe.seed, identity)
     return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior, coherence)
+
+
+def physics_of(host: Host, recipe: Recipe, acquisition: Acquisition) -> Physics:
+    """The physics of a recipe, for a measurement.
+
+    Raises:
+        UsageError: ``E-RUN-03`` the measurement is of another.
+    """
+    physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
+    if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
+        host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
+        raise UsageError(
+            "E-RUN-03",
+            f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
+            fix="Choose a recipe of the same physics: medldm recipes list.",
+        )
+    return physics
 
 
 def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:

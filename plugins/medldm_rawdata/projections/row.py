@@ -51,7 +51,7 @@ def row_of_acquisition(path: Path, format_: str, found: Acquisition) -> SeriesRo
     parts.append(f"needs the physics {found.physics}")
     description = ", ".join(parts) + (" SIMULATED" if found.simulated else "")
     problems = tuple(
-        Problem(event.settings["code"], "warning", event.settings["sentence"], "")
+        Problem(event.settings["code"], "warning", event.settings["sentence"], event.settings["remedy"])
         for event in found.history.events
         if event.name == "warning"
     )

@@ -148,7 +148,7 @@ class Trajectory:
         history = History().then("read", format=format_, **facts)
         for problem in (*problems, *more):
             if problem.severity == "warning":
-                history = history.then("warning", code=problem.code, sentence=problem.sentence)
+                history = history.then("warning", code=problem.code, sentence=problem.sentence, remedy=problem.remedy)
         tensors = {"angles": self.angles} | ({"heights_mm": self.heights} if self.moves else {})
         tensors |= {} if self.is_orbit else self.vectors()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
