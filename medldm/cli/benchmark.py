@@ -10,6 +10,9 @@ import typer
 from medldm.cli import options
 from medldm.cli.session import finish, session_of
 
+# Of the columns of the results, those that fit a terminal.
+_SHOWN = ("recipe", "method", "n", "PSNR dB", "dz-ratio", "chi", "solve s")
+
 
 def command(
     context: typer.Context,
@@ -81,10 +84,17 @@ def command(
         if as_json:
             sys.stdout.write(rows_as_json(rows))
         else:
-            table = Table(*header, title=plan.title, caption="SIMULATED measurements; research use only")
+            shown = [number for number, title in enumerate(header) if title in _SHOWN]
+            table = Table(title=plan.title, caption="SIMULATED measurements; research use only")
+            for number in shown:
+                name = header[number] in ("recipe", "method")  # whole
+                table.add_column(header[number], overflow="fold", no_wrap=name, justify="left" if name else "right")
             for line in lines:
-                table.add_row(*line)
+                table.add_row(*(line[number] for number in shown))
             reporter.console.print(table)
+            reporter.console.print(
+                f"every figure, of every scan: {out / 'results.md'}", highlight=False, soft_wrap=True
+            )
         failed = sum(bool(row.error) for row in rows)
         if failed:
             raise MedldmError(
