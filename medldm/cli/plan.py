@@ -34,8 +34,8 @@ def show_plan(
     case = read_case(host, source, request)
     if slices is not None and not isinstance(case, Acquisition):
         case = case.cropped(slices)
-    require_writable(host, recipe, case)
     memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
+    require_writable(host, recipe, case)
     with Console(stderr=True).status("Timing the first steps, on a few slices"):
         seconds = estimate_seconds(host, recipe, case, device)
     facts = {

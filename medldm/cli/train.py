@@ -18,6 +18,7 @@ from medldm.cli.session import finish, session_of
 
 if TYPE_CHECKING:
     from medldm.cli.reporter import Reporter
+    from medldm.training.beginning import Role
     from medldm.training.loop import Tell
 
 app = typer.Typer(help="Train the networks of a prior on folders of scans.", no_args_is_help=True)
@@ -194,7 +195,7 @@ class _Job:
         from medldm.training.command import prepare, read_config
         from medldm.training.run import train_autoencoder, train_denoiser, train_regressor
 
-        role: Literal["autoencoder", "denoiser"] = "autoencoder" if self.network == "autoencoder" else "denoiser"
+        role: Role = "autoencoder" if self.network == "autoencoder" else "denoiser"
         settings, written = read_config(self.config, self.assignments, role=role, begin_at=self.begin_at)
         # Of several processes, which a launcher numbers, one tells.
         alone = os.environ.get("RANK", "0") == "0"

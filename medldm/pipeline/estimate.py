@@ -133,14 +133,14 @@ class _Clock:
             ticks.append(_now())
             in_network.append(self.in_network)
             seen.append(step)
-        if len(seen) > 1:
-            counted, begin = times * (seen[-1].total - 1) + more, 1
-            self.total += times * (ticks[1] - ticks[0])
-            self.network += times * (in_network[1] - in_network[0])
-        else:
-            counted, begin = times * seen[-1].total + more, 0
-        self.total += counted * (ticks[-1] - ticks[begin]) / (len(ticks) - 1 - begin)
-        self.network += counted * (in_network[-1] - in_network[begin]) / (len(ticks) - 1 - begin)
+        begin = min(1, len(seen) - 1)  # a single step stands for itself
+        further = times * (seen[-1].total - begin) + more
+
+        def whole(marks: list[float]) -> float:
+            return times * (marks[begin] - marks[0]) + further * (marks[-1] - marks[begin]) / (len(seen) - begin)
+
+        self.total += whole(ticks)
+        self.network += whole(in_network)
         return seen[-1].estimate
 
 

@@ -173,8 +173,10 @@ class ComputedTomography(ABC):
         matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
         # Filtered back-projection of a fan keeps values of its own, half of the matrix; that of a displaced detector
         # has a second matrix. Building takes half of it again, of whose pages solvers find use for about one in two.
-        own = matrix // 2 if isinstance(geometry, FanBeam) else matrix // 4
-        start = matrix * 2 if self.weights == "displaced" else own
+        if self.weights == "displaced":
+            start = matrix * 2
+        else:
+            start = matrix // 2 if isinstance(geometry, FanBeam) else matrix // 4
         # The filter pads the bins to twice their number and more, in real and complex copies.
         return matrix + start + 12 * sinogram
 
