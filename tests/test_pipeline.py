@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import medldm
-from medldm.data import Acquisition, AffineMap, Grid, Volume
-from medldm.errors import GateFailed, MedldmError, UsageError
+from medldm.data import Acquisition, AffineMap, Grid, History, Volume
+from medldm.errors import GateFailed, MedldmError, Problem, UsageError
 from medldm.host import Host
 from medldm.inference import Noise
 from medldm.pipeline.events import Event
@@ -153,6 +153,24 @@ def test_what_could_not_be_written_is_refused_before_the_work(
         medldm.reconstruct(measured, tmp_path / "out", recipe=asked, host=host, device="cpu", listeners=[events.append])
     assert {event.stage for event in events} <= {"read", "warning"}
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_reader_noticed_is_told_and_a_note_is_no_warning(host: Host) -> None:
+    doubt = Problem("E-KSP-20", "warning", "There is no noise scan.", "Give it to the recipe.")
+    note = Problem("E-NII-20", "note", "The file does not say what it is.")
+    refused = Problem("E-X-01", "error", "Reading it would be refused.")
+    scan = phantom()
+    scan = replace(scan, history=scan.history.noticed([doubt, note, refused]))
+    assert scan.history.problems == (doubt, note)
+    assert History.from_list(scan.history.as_list()).problems == (doubt, note)
+    events: list[Event] = []
+    result = medldm.reconstruct(
+        scan, recipe=recipe(), simulate=True, host=host, device="cpu", listeners=[events.append]
+    )
+    told = [(event.stage, event.message) for event in events]
+    assert ("warning", "There is no noise scan. Give it to the recipe. (E-KSP-20)") in told
+    assert ("read", "The file does not say what it is. (E-NII-20)") in told
+    assert result.record["warnings"] == ["There is no noise scan. Give it to the recipe. (E-KSP-20)"]
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(host: Host, tmp_path: Path) -> None:

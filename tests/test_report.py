@@ -16,11 +16,12 @@ from medldm.data import Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Step
 from medldm.pipeline.convergence import Convergence
-from medldm.pipeline.pictures import PICTURES, load_pictures, pictures_of, save_pictures
+from medldm.pipeline.pictures import PICTURES, Picture, load_pictures, pictures_of, save_pictures
 from medldm.pipeline.recipe import from_mapping
 from medldm.pipeline.slice_likeness import slice_likeness
 from medldm.report import write_report
 from medldm.report.chart import Line, chart
+from medldm.report.figures import colour_bar
 from medldm.report.methods import methods_text
 from medldm.report.page import page
 from medldm.report.templating import fingerprint, inline, plain
@@ -258,6 +259,16 @@ def test_convergence_is_the_change_of_the_first_sample() -> None:
         seen(Step(8 + k, 12, 0.5, lone, lone))
     record = seen.as_record()
     assert record == {"step": [2, 3, 4], "change": [0.5, 0.5, 0.5], "sigma": [0.5, 0.3333, 0.25]}
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [((-1000.0, 600.0), ("-1000", "600")), ((0.0, 0.01234), ("0", "0.0123")), ((-1e7, 2.5), ("-1e+07", "2.5"))],
+)
+def test_colour_bars_tell_plain_numbers(limits: tuple[float, float], said: tuple[str, str]) -> None:
+    bar = colour_bar(Picture("image", limits, "HU", {}, np.zeros((1, 1, 1), np.uint8)))
+    low, high = re.findall("<span>([^<]*)</span>", bar)
+    assert (low, high) == (said[0], f"{said[1]} HU")
 
 
 def test_a_chart_draws_gaps_levels_and_nothing_at_all() -> None:

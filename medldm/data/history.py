@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from medldm.errors import Problem
+
+_NOTICED = "noticed"
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,22 @@ class History:
     def then(self, name: str, /, **settings: Any) -> History:
         """This history and one event more."""
         return History((*self.events, Event(name, settings)))
+
+    def noticed(self, problems: Iterable[Problem]) -> History:
+        """This history and what a reader noticed without refusing; errors refuse when read and are left out.
+
+        The sentences stand in logs, reports and provenance: neither they nor the remedies name a file or a patient.
+        """
+        history = self
+        for problem in problems:
+            if problem.severity != "error":
+                history = history.then(_NOTICED, **asdict(problem))
+        return history
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What :meth:`noticed` was told, in order."""
+        return tuple(Problem(**event.settings) for event in self.events if event.name == _NOTICED)
 
     def as_list(self) -> list[dict[str, Any]]:
         """The events as JSON objects."""

@@ -83,12 +83,6 @@ def _finite(case: Volume | Acquisition) -> Volume | Acquisition:
     return case
 
 
-def warnings_of(case: Volume | Acquisition) -> list[str]:
-    """Codes of what the reader noticed without refusing, each once."""
-    events = (event for event in case.history.events if event.name == "warning")
-    return list(dict.fromkeys(str(event.settings["code"]) for event in events))
-
-
 def to_device(acquisition: Acquisition, device: torch.device) -> Acquisition:
     """The acquisition with all its tensors on a device."""
     return replace(

@@ -25,7 +25,7 @@ from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.progress import Progress
-from medldm.pipeline.reading import case_hash, read_case, read_image, warnings_of
+from medldm.pipeline.reading import case_hash, read_case, read_image
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.results import Page, require_writable, write_results
@@ -134,8 +134,9 @@ def reconstruct(
     if anonymous:
         case = replace(case, name=f"scan {identity[:12]}")
     tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
-    for code in warnings_of(case):
-        tell("warning", f"{code} concerns this scan: medldm inspect says what it is, docs/errors.md what to do")
+    for remark in case.history.problems:
+        stage = "warning" if remark.severity == "warning" else "read"
+        tell(stage, " ".join(filter(None, (remark.sentence, remark.remedy, f"({remark.code})"))))
     # The prior's card is held against the scan before anything heavy runs.
     prior = choose_prior(host, chosen, case)
     if unused := unused_prior(host, chosen):

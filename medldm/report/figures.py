@@ -83,13 +83,18 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
 def colour_bar(picture: Picture) -> Markup:
     """The colours of a picture between its limits, with the numbers at both ends."""
     ramp = np.arange(256, dtype=np.uint8)[None]
-    low, high = (f"{limit:.3g}" for limit in picture.limits)
+    low, high = (_told(limit) for limit in picture.limits)
     unit = f" {picture.unit}" if picture.unit else ""
     return Markup(
         f'<span class="scale"><span>{escape(low)}</span><img src="{png(coloured(ramp, picture.kind))}" '
         f'alt="colours from {escape(low)} to {escape(high)}{escape(unit)}">'
         f"<span>{escape(high)}{escape(unit)}</span></span>"
     )
+
+
+def _told(limit: float) -> str:
+    """Three figures, and no power of ten where whole numbers are as short (-1000 HU)."""
+    return f"{limit:.0f}" if 100 <= abs(limit) < 1e5 else f"{limit:.3g}"
 
 
 def broadest(picture: Picture) -> str:

@@ -208,7 +208,7 @@ def header_problems(series: Series) -> list[Problem]:
             error("E-GEO-11", f"{name!r} is a mosaic.", "Unmosaic it with dcm2niix and read the NIfTI file.")
         )
     if any(text(each.dataset, "LossyImageCompression") == "01" for each in series.headers):
-        problems.append(remark("E-DCM-24", "warning", f"{name!r} and others were once compressed with loss."))
+        problems.append(remark("E-DCM-24", "warning", "The images were once compressed with loss."))
     if not series.uid:
         problems.append(remark("E-DCM-22", "warning", f"{name!r} states no series; its neighbours are taken as one."))
     return problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal
 
 from medldm.errors import InputRefused, Problem
@@ -31,6 +32,17 @@ _WHY = {
     "E-GEO-11": "A mosaic shows many slices on one picture.",
     "E-GEO-12": "With one distance only, a missing slice cannot be told from a wide spacing.",
 }
+# Of remarks that name a file or a header's own words, for records that must not repeat them.
+_PLAIN = {
+    "E-DCM-13": "No rescale is stated; stored numbers are taken as HU.",
+    "E-DCM-15": "Parameters of the acquisition change within the series.",
+    "E-DCM-16": "Some header values do not follow the standard.",
+    "E-DCM-19": "A file begins like an executable program.",
+    "E-DCM-22": "The files state no series; neighbours are taken as one.",
+    "E-DCM-24": "The images were once compressed with loss.",
+    "E-GEO-05": "Some places hold more than one image; copies with equal pixels are dropped.",
+}
+_NAMES_NOTHING = frozenset({"E-DCM-14", "E-GEO-13", "E-GEO-14"})
 
 
 def error(code: str, sentence: str, remedy: str = "") -> Problem:
@@ -41,6 +53,13 @@ def error(code: str, sentence: str, remedy: str = "") -> Problem:
 def remark(code: str, severity: Literal["note", "warning"], sentence: str, remedy: str = "") -> Problem:
     """A problem that does not stop the reading."""
     return Problem(code, severity, sentence, remedy)
+
+
+def without_names(problem: Problem) -> Problem:
+    """The same remark in words that name no file and repeat no header."""
+    if problem.code in _NAMES_NOTHING:
+        return problem
+    return replace(problem, sentence=_PLAIN.get(problem.code, "A file of the folder was left out."))
 
 
 def refusal(problem: Problem) -> InputRefused:

@@ -23,7 +23,7 @@ from medldm_dicom.frame import Frame
 from medldm_dicom.geometry import GAP_CODES, TILT_CODES, Layout, arrange
 from medldm_dicom.header import integer, number, text
 from medldm_dicom.pixels import check_budget, values
-from medldm_dicom.problems import error, printable, refusal, refuse_errors, remark
+from medldm_dicom.problems import error, printable, refusal, refuse_errors, remark, without_names
 from medldm_dicom.quiet import quiet
 from medldm_dicom.resample import plan_regular
 from medldm_dicom.volumes import Split, split
@@ -177,11 +177,7 @@ def _history(findings: _Findings, found: Catalogue) -> History:
     strays = [
         remark(s.problem.code, "warning", s.problem.sentence) for s in found.strays if s.problem.code != "E-DCM-03"
     ]
-    for problem in (*findings.problems, *strays):
-        if problem.severity != "error":
-            # The code only: the sentence may name files, and records must not repeat what names them.
-            history = history.then("warning", code=problem.code, severity=problem.severity)
-    return history
+    return history.noticed(map(without_names, (*findings.problems, *strays)))
 
 
 def _pixels(layout: Layout, every: list[Frame], history: History) -> tuple[Tensor, History]:

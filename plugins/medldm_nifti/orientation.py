@@ -92,11 +92,11 @@ def _require_usable(affine: NDArray[np.float64] | None, rule: str, name: str) ->
     return affine
 
 
-def _disagreement(header: Header, name: str) -> tuple[Problem, ...]:
+def _disagreement(header: Header) -> tuple[Problem, ...]:
     if header.sform_code <= 0 or header.qform_code <= 0:
         return ()
     if header.qform is None or not np.isfinite(header.qform).all():
-        return (Problem("E-NII-13", "warning", f"The qform of {name} is invalid; its sform is used."),)
+        return (Problem("E-NII-13", "warning", "The qform of the file is invalid; its sform is used."),)
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in header.shape], indexing="ij"), -1).reshape(-1, 3)
     difference = header.sform - header.qform
     distance = float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
@@ -106,7 +106,7 @@ def _disagreement(header: Header, name: str) -> tuple[Problem, ...]:
         Problem(
             "E-NII-13",
             "warning",
-            f"The sform and the qform of {name} differ by up to {distance:.3g} mm; the sform is used.",
+            f"The sform and the qform of the file differ by up to {distance:.3g} mm; the sform is used.",
             "If the qform is right, copy it into the sform.",
         ),
     )
@@ -139,16 +139,16 @@ def place(header: Header, name: str, assume: str | None) -> Placement:
             fix="If you know the orientation, give it with --assume-orientation RAS (or LAS, LPS, ...).",
         )
     grid = to_grid(affine, header.shape)
-    problems = list(_disagreement(header, name))
+    problems = list(_disagreement(header))
     if not header.unit_known:
-        problems.append(Problem("E-NII-19", "note", f"{name} states no unit of length; mm is taken."))
+        problems.append(Problem("E-NII-19", "note", "The file states no unit of length; mm is taken."))
     if grid.orientation[0] not in "SI":
         plane = "sagittal" if grid.orientation[0] in "LR" else "coronal"
         problems.append(
             Problem(
                 "E-NII-23",
                 "note",
-                f"The slices of {name} as stored are {plane} ones; they are reconstructed in that plane.",
+                f"The slices as stored are {plane} ones; they are reconstructed in that plane.",
                 "Reorder the axes of the file when axial slices are meant.",
             )
         )

@@ -84,16 +84,15 @@ class NiftiReader:
         data = _to_float(voxels.voxels(first, header.voxels, header.dtype), header)
         kind = stated(file, header, request.modality) or inferred(header, data)
         history = History().then("read", format="nifti", orientation_from=placement.rule)
-        for problem in placement.problems:
-            if problem.severity == "warning":
-                history = history.then("warning", code=problem.code, severity=problem.severity)
+        history = history.noticed(placement.problems)
         if placement.rule == "assumed":
             history = history.then("orientation-assumed", code=request.assume_orientation)
         if header.volumes > 1:
             history = history.then("volume-chosen", index=index, of=header.volumes)
         if kind.said_by == "values":
-            history = history.then("warning", code="E-NII-20", severity="note")
             history = history.then("modality-inferred", modality=kind.modality, minimum=float(data.min()))
+            sentence = f"The file does not say what it is; by its values it is taken for {kind.modality}."
+            history = history.noticed((Problem("E-NII-20", "note", sentence, "State it with --modality."),))
         return [
             Volume(
                 data,
@@ -182,7 +181,7 @@ class NiftiReader:
                     Problem(
                         "E-NII-20",
                         "note",
-                        f"{file.name} does not say what it is; it is read as CT if its minimum is that of air in HU.",
+                        "The file does not say what it is; it is read as CT if its minimum is that of air in HU.",
                         "State it with --modality.",
                     )
                 )

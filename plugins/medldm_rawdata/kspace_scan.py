@@ -164,10 +164,7 @@ def scan_of(
         "noise": told if std is not None else "not known",
         "averages": averages,
     }
-    history = History().then("read", format=origin.format, **settings)
-    for problem in problems:
-        if problem.severity == "warning":
-            history = history.then("warning", code=problem.code, severity=problem.severity)
+    history = History().then("read", format=origin.format, **settings).noticed(problems)
     acquisition = Acquisition(
         physics="mri-cartesian",
         data=torch.from_numpy(np.ascontiguousarray(kspace, dtype=np.complex64)),

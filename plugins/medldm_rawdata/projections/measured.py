@@ -104,8 +104,7 @@ class Projections:
         if self.counts is not None:
             tensors["counts"] = torch.from_numpy(self.counts)
         history = History().then("read", format=format_, **self.facts)
-        for problem in (*self.views.problems, *self.problems, *more):
-            history = history.then("warning", code=problem.code, sentence=problem.sentence, remedy=problem.remedy)
+        history = history.noticed((*self.views.problems, *self.problems, *more))
         return Acquisition(
             physics="ct-fan" if self.detector.fan else "ct-parallel",
             data=torch.from_numpy(self.values),

@@ -50,12 +50,7 @@ def row_of_acquisition(path: Path, format_: str, found: Acquisition) -> SeriesRo
     parts.append(f"line integrals to {float(found.data.max()):.3g}")
     parts.append(f"needs the physics {found.physics}")
     description = ", ".join(parts) + (" SIMULATED" if found.simulated else "")
-    problems = tuple(
-        Problem(event.settings["code"], "warning", event.settings["sentence"], event.settings["remedy"])
-        for event in found.history.events
-        if event.name == "warning"
-    )
-    grid = found.grid
+    grid, problems = found.grid, found.history.problems
     return SeriesRow(1, path.name, format_, "CT", description, 1, grid.shape, grid.spacing, grid.orientation, problems)
 
 

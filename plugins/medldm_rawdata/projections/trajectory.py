@@ -145,10 +145,7 @@ class Trajectory:
     ) -> Acquisition:
         """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs."""
         settings, more = self.settings(values.shape[2], weights)
-        history = History().then("read", format=format_, **facts)
-        for problem in (*problems, *more):
-            if problem.severity == "warning":
-                history = history.then("warning", code=problem.code, sentence=problem.sentence, remedy=problem.remedy)
+        history = History().then("read", format=format_, **facts).noticed((*problems, *more))
         tensors = {"angles": self.angles} | ({"heights_mm": self.heights} if self.moves else {})
         tensors |= {} if self.is_orbit else self.vectors()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}

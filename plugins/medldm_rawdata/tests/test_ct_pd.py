@@ -35,7 +35,7 @@ def read(path: Path, series: str | None = None, **more) -> Acquisition:
 
 
 def codes(acquisition: Acquisition) -> set[str]:
-    return {e.settings["code"] for e in acquisition.history.events if e.name == "warning"}
+    return {problem.code for problem in acquisition.history.problems}
 
 
 def refused(path: Path, code: str, **request) -> None:

@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("MEDLDM_TEST_DATA", "../shared/data")) / "raw"
 
 
 def codes(acquisition) -> set[str]:
-    return {e.settings["code"] for e in acquisition.history.events if e.name == "warning"}
+    return {problem.code for problem in acquisition.history.problems}
 
 
 def exchange(folder: Path, **more) -> Path:

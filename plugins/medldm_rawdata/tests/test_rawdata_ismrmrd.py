@@ -171,7 +171,7 @@ def test_a_file_without_directions_says_so(path):
     write_ismrmrd(path, XML, lines_of(truth(), **nowhere))
     found = one(path)
     assert found.grid.spacing == pytest.approx((4, 2, 1.5))
-    assert [event.settings["code"] for event in found.history.events if event.name == "warning"] == [
+    assert [problem.code for problem in found.history.problems] == [
         "E-KSP-21",
         "E-KSP-20",
     ]
