@@ -30,7 +30,9 @@ def phantom(brightness: float = 100.0) -> Volume:
     return Volume(data, Grid.isotropic((6, 40, 32), (4.0, 1.5, 2.0)), "arbitrary", "MR", name="phantom")
 
 
-def finished(out: Path, brightness: float = 100.0, **sections: Any) -> Reconstruction:
+def finished(out: Path, brightness: float = 100.0, slices: slice | None = None, **sections: Any) -> Reconstruction:
     """A run of a second, with a report in its folder."""
     recipe = from_mapping("small", {**RECIPE, **sections})
-    return reconstruct(phantom(brightness), out, recipe=recipe, simulate=True, device="cpu", pages=[report_page])
+    return reconstruct(
+        phantom(brightness), out, recipe=recipe, simulate=True, slices=slices, device="cpu", pages=[report_page]
+    )

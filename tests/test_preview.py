@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import Map
-from medldm.pipeline.preview import canonical, save_preview, window
+from medldm.pipeline.preview import canonical, planes_seen, save_preview, window
 
 RECORD = {
     "simulated": True,
@@ -70,6 +70,16 @@ def test_few_slices_of_a_standing_plane_make_a_sheet_of_bounded_size(tmp_path: P
     height, width = imread(save_preview(tmp_path / "p.png", volume, volume, None, RECORD)).shape[:2]
     assert height < 2.5 * width
     assert height < 2000
+
+
+def test_planes_that_would_be_lines_are_left_out(tmp_path: Path) -> None:
+    assert planes_seen((5, 6, 7)) == ("axial", "coronal", "sagittal")
+    assert planes_seen((1, 6, 7)) == ("axial",)
+    assert planes_seen((5, 1, 7)) == ("coronal",)
+    assert planes_seen((1, 1, 7)) == ("axial",), "something is shown"
+    one, two = (Volume(torch.rand(n, 64, 64), Grid.isotropic((n, 64, 64)), "arbitrary", "MR") for n in (1, 2))
+    lower, higher = (imread(save_preview(tmp_path / "p.png", v, v, None, RECORD)).shape[0] for v in (one, two))
+    assert lower < 0.95 * higher
 
 
 def test_maps_have_columns_and_a_failed_check_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,6 +305,15 @@ def test_the_report_can_be_made_again_and_left_out(out: Path, tmp_path: Path) ->
         from_mapping("r", {"acquisition": {"physics": "p"}, "solver": {"name": "s"}, "outputs": {"report": 3}})
 
 
+def test_one_slice_has_one_picture_and_no_curve_of_slices(out: Path, tmp_path: Path) -> None:
+    finished(tmp_path / "one", slices=slice(2, 3))
+    one, several = ((folder / "report.html").read_text(encoding="utf-8") for folder in (tmp_path / "one", out))
+    assert "axial slice" in one and "coronal slice" not in one
+    assert "coronal slice" in several
+    assert "Slice by slice" in several and "Slice by slice" not in one
+    assert "Along ky" in one
+
+
 def test_a_phantom_measured_is_the_truth_of_its_report(out: Path) -> None:
     pictures = load_pictures(out / PICTURES)
     low, high = pictures.images["truth"].limits

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
-from medldm.pipeline.preview import canonical, canonical_axes, largest, unit_of, window
+from medldm.pipeline.preview import PLANES, canonical, canonical_axes, largest, unit_of, window
 
 PICTURES = "pictures.npz"
 # Voxels of a volume for the viewer in the report: 1 MB each before compression.
 _MOST_VOXELS = 2**20
 _FACTS = "facts"
-PLANES = ("axial", "coronal", "sagittal")
 Kind = Literal["image", "difference", "spread", "share"]
 Levels = NDArray[np.uint8]
 

@@ -20,7 +20,7 @@ from medldm.data import Grid, Volume
 from medldm.data.provenance import FAILED, GENERATIVE, RESEARCH_ONLY
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
 
-_PLANES = ("axial", "coronal", "sagittal")
+PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
 _CT_WINDOW = (-200.0, 1600.0)
 _COLUMN_INCHES = 3.1
@@ -64,14 +64,15 @@ def save_preview(
     columns = _columns(image, baseline, truth, record, maps or {})
     stacks = [canonical(column.volume) for column in columns]
 
-    shapes = [_height_over_width(*stacks[0], plane) for plane in _PLANES]
+    planes = planes_seen(stacks[0][0].shape)
+    shapes = [_height_over_width(*stacks[0], plane) for plane in planes]
     heights = [_COLUMN_INCHES * min(max(shape, _FLATTEST), _TALLEST) for shape in shapes]
     size = (_COLUMN_INCHES * len(columns), sum(heights) + 1.6)
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(3, len(columns), squeeze=False, height_ratios=heights)
+    grid = figure.subplots(len(planes), len(columns), squeeze=False, height_ratios=heights)
     for number, (column, (data, spacing)) in enumerate(zip(columns, stacks, strict=True)):
-        for row, plane in enumerate(_PLANES):
+        for row, plane in enumerate(planes):
             drawn = _show(grid[row][number], data, spacing, plane, column)
             if number == 0:
                 grid[row][0].set_ylabel(plane, color="white", fontsize=10)
@@ -175,6 +176,16 @@ def canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], list[bool]]:
         order.append(axis)
         flips.append(bool(directions[world, axis] < 0))
     return (order[0], order[1], order[2]), flips
+
+
+def planes_seen(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The planes whose slices of a volume (z, y, x) are pictures, not lines; axial where none is."""
+    seen = []
+    for axis, plane in enumerate(PLANES):
+        rows, columns = (n for other, n in enumerate(shape) if other != axis)
+        if rows > 1 and columns > 1:
+            seen.append(plane)
+    return tuple(seen) or PLANES[:1]
 
 
 def _cut(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[Image, float]:

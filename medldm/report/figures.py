@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from medldm.pipeline.pictures import PLANES, Kind, Picture, Pictures
+from medldm.pipeline.pictures import Kind, Picture, Pictures
+from medldm.pipeline.preview import PLANES
 
 # Perceptually even, or even around a dark zero; shares are mostly small, so their levels are spread.
 _COLOURS: dict[Kind, str] = {"image": "gray", "difference": "berlin", "spread": "magma", "share": "viridis"}

@@ -13,14 +13,13 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
-from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, load_pictures
 from medldm.report.facts import duration, when
 from medldm.report.figures import broadest, size_of, thumbnail
 from medldm.report.page import REPORT, write_report
-from medldm.report.templating import inline, policy, render, source
+from medldm.report.templating import inline, notices, policy, render, source
 from medldm.report.verdict import Verdict, verdict_of
 
 INDEX = "index.html"
@@ -100,8 +99,7 @@ def write_index(folder: str | Path, missing: Sequence[Missing] = ()) -> Path:
             "style": inline(style),
             "more": inline(more),
             "script": inline(script),
-            "notice": RESEARCH_ONLY,
-            "generative": GENERATIVE if any(row.record.get("generative") for row in rows) else "",
+            "notices": notices(any(row.record.get("generative") for row in rows)),
             "rows": [_cells(row) for row in rows],
             "missing": missing,
             "counts": counts,

@@ -9,15 +9,15 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
-from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
-from medldm.pipeline.pictures import PICTURES, PLANES, Pictures, load_pictures
+from medldm.pipeline.pictures import PICTURES, Pictures, load_pictures
+from medldm.pipeline.preview import planes_seen
 from medldm.report import facts
 from medldm.report.chart import Line, chart
 from medldm.report.figures import colour_bar, figure, size_of
 from medldm.report.methods import methods_text
-from medldm.report.templating import inline, plain, policy, render, source
+from medldm.report.templating import inline, notices, plain, policy, render, source
 from medldm.report.verdict import verdict_of
 from medldm.report.viewer import embedded, viewer_code
 
@@ -99,9 +99,7 @@ def page(record: Mapping[str, Any], pictures: Pictures) -> str:
             "viewer": code.packed,
             "code_url": "",
             "volumes": embedded(pictures),
-            "notice": RESEARCH_ONLY,
-            "generative": GENERATIVE if record.get("generative") else "",
-            "simulated": bool(record.get("simulated")),
+            "notices": notices(bool(record.get("generative")), bool(record.get("simulated"))),
             "title": title_of(record),
             "made": facts.when(record.get("created", "")),
             "verdict": verdict_of(record),
@@ -153,7 +151,8 @@ def _deviation(pictures: Pictures) -> str:
 def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
     """Rows of planes, columns of images."""
     shown = {name: pictures.images[name] for name in names}
-    sizes = {plane: size_of(pictures, plane) for plane in PLANES}
+    planes = planes_seen(next(iter(shown.values())).volume.shape)
+    sizes = {plane: size_of(pictures, plane) for plane in planes}
     return {
         "columns": [
             {"title": _TITLES[name], "scale": colour_bar(one), "kind": one.kind} for name, one in shown.items()
@@ -163,7 +162,7 @@ def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
                 "plane": plane,
                 "cells": [figure(one, plane, sizes[plane], _TITLES[name]) for name, one in shown.items()],
             }
-            for plane in PLANES
+            for plane in planes
         ],
     }
 
@@ -171,7 +170,8 @@ def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
 def _charts(record: Mapping[str, Any]) -> dict[str, Markup]:
     """By the name of their section; what the record has."""
     found: dict[str, Markup] = {}
-    if slices := record.get("chi_slices"):
+    slices = record.get("chi_slices", [[]])
+    if len(slices[0]) > 1:
         lines = [
             Line(f"sample {k + 1}" if len(slices) > 1 else "chi", values, 1 + k % 4)
             for k, values in enumerate(slices[:4])
@@ -201,5 +201,6 @@ def _charts(record: Mapping[str, Any]) -> dict[str, Markup]:
         )
     for name, values in record.get("curves", {}).items():
         label = facts.METRICS.get(name, plain(name).replace("_", " "))
-        found[f"curve {plain(name)}"] = chart([Line(label, values, 1)], "slice", label)
+        if len(values) > 1:
+            found[f"curve {plain(name)}"] = chart([Line(label, values, 1)], "slice", label)
     return found

@@ -20,14 +20,13 @@ import nibabel as nib
 import numpy as np
 
 from medldm.data import Volume
-from medldm.data.provenance import RESEARCH_ONLY
 from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD
 from medldm.pipeline.pictures import Picture, Pictures
 from medldm.pipeline.reading import read_image
 from medldm.report.page import read_folder, title_of
-from medldm.report.templating import inline, policy, render, source
+from medldm.report.templating import inline, notices, policy, render, source
 from medldm.report.viewer import json_island, nifti, ordered, shown_as, viewer_code
 
 _LOOPBACK = "127.0.0.1"
@@ -111,7 +110,7 @@ def serve(host: Host, folder: Path, port: int = 0) -> Server:
             "script": inline(script),
             "code_url": "niivue.js",
             "volumes": json_island({"volumes": volumes}),
-            "notice": RESEARCH_ONLY,
+            "notices": notices(bool(record.get("generative")), bool(record.get("simulated"))),
             "title": title_of(record),
             "reduced": [str(one["label"]) for one in volumes if one["reduced"]],
         },

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
+
 FOLDER = Path(__file__).resolve().parent
 _TEMPLATES = FOLDER / "templates"
 # Control characters, which a terminal obeys, and marks that turn the direction of writing (Unicode TR 9 and 36).
@@ -22,6 +24,16 @@ _LONGEST = 300
 def source(name: str) -> str:
     """A style sheet or script of this package."""
     return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def notices(generative: bool, simulated: bool = False) -> list[str]:
+    """What a page with images says before anything else, as ``notices.html`` shows it."""
+    said = [RESEARCH_ONLY]
+    if generative:
+        said.append(f"{GENERATIVE[0].upper()}{GENERATIVE[1:]}.")
+    if simulated:
+        said.append("SIMULATED measurement.")
+    return said
 
 
 def fingerprint(text: str) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// The viewer of a page. Nothing here runs, and nothing is unpacked, before its button is pressed.
+// The viewer of a page. Nothing is unpacked before its button is pressed, which a page that is nothing but a viewer does.
 (function () {
   const root = document.getElementById("viewer");
   const button = document.getElementById("viewer-open");
@@ -143,7 +143,7 @@
     nv.setSliceType(types.multi);
     nv.drawScene();
     button.hidden = true;
-    document.getElementById("viewer-keys").focus();
+    document.getElementById("viewer-keys").focus({ preventScroll: true });
     say("Scroll over a plane to go through its slices; arrow keys and page up or down move the cross.");
     root.dataset.ready = "yes";
   }
@@ -155,4 +155,5 @@
       root.dataset.ready = "no";
     });
   });
+  if ("atOnce" in root.dataset) button.click();
 })();
