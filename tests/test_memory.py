@@ -66,6 +66,7 @@ def test_a_simulation_counts_as_far_as_it_takes_more_than_what_comes_after_it() 
     [
         ("ct-parallel", {"views": 20}, {"views": 60}),
         ("ct-fan", {"views": 20, "bins": 40}, {"views": 60, "bins": 90}),
+        ("ct-fan", {"weights": "full-turn", "arc_deg": 360}, {"weights": "displaced", "arc_deg": 360, "offset_mm": 5}),
         ("ct-cone", {"views": 2}, {"views": 6}),
         ("mri-cartesian", {"coils": 2}, {"coils": 5}),
         ("mri-cartesian-3d", {"coils": 2}, {"coils": 5}),

@@ -168,12 +168,15 @@ class ComputedTomography(ABC):
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator."""
         plane = image_plane(grid)
-        geometry = self.scan(plane) if measurement is None else scan_of(measurement)
+        if measurement is None:
+            geometry, redundancy = self.scan(plane), self.redundancy()
+        else:
+            geometry, redundancy = scan_of(measurement), redundancy_of(measurement)
         sinogram = 4 * grid.shape[0] * geometry.rays
         matrix = operator_bytes(geometry, plane, grid.shape[0], storage=self.storage)
         # Filtered back-projection of a fan keeps values of its own, half of the matrix; that of a displaced detector
         # has a second matrix. Building takes half of it again, of whose pages solvers find use for about one in two.
-        if self.weights == "displaced":
+        if redundancy is not None and redundancy.kind == "displaced":
             start = matrix * 2
         else:
             start = matrix // 2 if isinstance(geometry, FanBeam) else matrix // 4
