@@ -60,6 +60,9 @@ def test_a_suite_runs_resumes_and_keeps_its_failures(suite: Path, tmp_path: Path
     with (tmp_path / "out" / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 12
 
+    pictures = {path.name for path in (tmp_path / "out" / "pictures").glob("*.png")}
+    assert len(pictures) == 4 and all(f"](pictures/{name})" in table for name in pictures)
+
     kept = read_rows(tmp_path / "out" / "rows.ndjson")
     assert len(kept) == 8
     again = CliRunner().invoke(app, [*words, "--resume", "--json"])

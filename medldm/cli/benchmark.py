@@ -18,7 +18,7 @@ def command(
     context: typer.Context,
     suite: Annotated[Path, typer.Argument(help="Suite file, or the name of a shipped suite.")],
     data: Annotated[Path, typer.Option("--data", help="Folder below which the suite's scans lie.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, results.json, results.md.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, .json, .md and pictures.")],
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows of an earlier run in OUT.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this recipe or case. May be repeated.")] = None,
@@ -51,6 +51,7 @@ def command(
         from medldm.host.shipped import shipped
         from medldm.pipeline.events import Teller
         from medldm.pipeline.suite import load_suite, read_rows, run_suite
+        from medldm.pipeline.suite_pictures import SuitePictures
         from medldm.pipeline.suite_selection import selected
         from medldm.pipeline.suite_table import as_csv, markdown, per_case, summary
         from medldm.pipeline.suite_table import as_json as rows_as_json
@@ -64,9 +65,17 @@ def command(
             log = out / "rows.ndjson"
             rows = read_rows(log) if resume else []
             log.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+            pictures = SuitePictures(out / "pictures")
             with Reporter(as_json=as_json, quiet=quiet) as reporter, log.open("a", encoding="utf-8") as file:
                 for row in run_suite(
-                    session_of(context).host(), plan, data, Teller((reporter,)), done=rows, device=device, middle=slices
+                    session_of(context).host(),
+                    plan,
+                    data,
+                    Teller((reporter,)),
+                    done=rows,
+                    device=device,
+                    middle=slices,
+                    look=pictures.keep,
                 ):
                     rows.append(row)
                     file.write(json.dumps(asdict(row)) + "\n")
@@ -74,8 +83,9 @@ def command(
             header, lines = summary(rows)
             (out / "results.csv").write_text(as_csv(rows), encoding="utf-8")
             (out / "results.json").write_text(rows_as_json(rows), encoding="utf-8")
+            sheets = "".join(f"\n![{sheet.stem}](pictures/{sheet.name})\n" for sheet in pictures.draw(rows))
             (out / "results.md").write_text(
-                f"# {plan.title}\n\n{markdown(header, lines)}\n{markdown(*per_case(rows))}", encoding="utf-8"
+                f"# {plan.title}\n\n{markdown(header, lines)}\n{markdown(*per_case(rows))}{sheets}", encoding="utf-8"
             )
         except OSError as error:
             raise UsageError(
@@ -93,7 +103,7 @@ def command(
                 table.add_row(*(line[number] for number in shown))
             reporter.console.print(table)
             reporter.console.print(
-                f"every figure, of every scan: {out / 'results.md'}", highlight=False, soft_wrap=True
+                f"every figure and a picture of every scan: {out / 'results.md'}", highlight=False, soft_wrap=True
             )
         failed = sum(bool(row.error) for row in rows)
         if failed:

@@ -188,7 +188,7 @@ def planes_seen(shape: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(seen) or PLANES[:1]
 
 
-def _cut(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[Image, float]:
+def middle_slice(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[Image, float]:
     """The middle slice of a plane, rows from top to bottom, and the height of its pixels over their width."""
     z, y, x = data.shape
     if plane == "axial":
@@ -199,12 +199,12 @@ def _cut(data: Image, spacing: tuple[float, float, float], plane: str) -> tuple[
 
 
 def _height_over_width(data: Image, spacing: tuple[float, float, float], plane: str) -> float:
-    picture, aspect = _cut(data, spacing, plane)
+    picture, aspect = middle_slice(data, spacing, plane)
     return float(picture.shape[0] * aspect / picture.shape[1])
 
 
 def _show(axes: Axes, data: Image, spacing: tuple[float, float, float], plane: str, column: _Column) -> AxesImage:
-    picture, aspect = _cut(data, spacing, plane)
+    picture, aspect = middle_slice(data, spacing, plane)
     scale = PowerNorm(column.gamma, *column.limits) if column.gamma != 1 else Normalize(*column.limits)
     shown = axes.imshow(picture, cmap=column.colours, norm=scale, aspect=aspect, interpolation="nearest")
     axes.set_xticks([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,10 @@ class Row:
         return self.recipe, self.case, self.method, self.seed
 
 
+Look = Callable[[Row, Volume, Volume], None]
+"""Sees a row, the image that it tells of, and the truth."""
+
+
 def load_suite(path: Path) -> Suite:
     """Read and validate a suite file."""
     try:
@@ -121,12 +125,13 @@ def run_suite(
     done: Sequence[Row] = (),
     device: str = "auto",
     middle: int | None = None,
+    look: Look | None = None,
 ) -> Iterator[Row]:
     """Yield a row per recipe, case, seed and method; rows in ``done`` are not computed again.
 
     Every method of a recipe sees the same measurement, and the same operator unless it sets another. One that fails
     gives a row with its error, and the suite goes on. With ``middle`` every case is cut to so many slices from its
-    middle.
+    middle; ``look`` sees the image of every row that has one, beside the truth.
     """
     finished = {row.key for row in done}
     total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
@@ -142,7 +147,7 @@ def run_suite(
                     continue
                 tell("case", f"{recipe.name} on {name}, seed {seed}")
                 volume = _volume(host, suite.cases[name], data, middle)
-                for row in _case_rows(host, volume, name, recipe, task, wanted, device):
+                for row in _case_rows(host, volume, name, recipe, task, wanted, device, look):
                     index += 1
                     tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
                     if row.error:
@@ -151,7 +156,14 @@ def run_suite(
 
 
 def _case_rows(
-    host: Host, volume: Volume, name: str, recipe: Recipe, task: Task, methods: list[str], device: str
+    host: Host,
+    volume: Volume,
+    name: str,
+    recipe: Recipe,
+    task: Task,
+    methods: list[str],
+    device: str,
+    look: Look | None,
 ) -> Iterator[Row]:
     identity = case_hash(volume)
     acquisition = measure(host, recipe, volume, Teller())
@@ -167,13 +179,16 @@ def _case_rows(
                 estimate, likelihood = _estimate(host, recipe, task.methods[method], posed, start)
                 solved = time.perf_counter() - begun
             image = finished_volume(estimate, acquisition, volume, method)
-            yield replace(
+            row = replace(
                 row,
                 metrics=compare(host, image, volume),
                 chi=float(likelihood.chi(estimate).mean()),
                 solve_seconds=solved,
                 peak_memory_bytes=memory.bytes,
             )
+            if look is not None:
+                look(row, image, volume)
+            yield row
         except MedldmError as error:
             yield replace(row, error=str(error))
 

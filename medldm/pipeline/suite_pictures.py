@@ -1,0 +1,129 @@
+"""Pictures of a benchmark suite: of every measurement one sheet, the truth beside what each method made of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from medldm.data import Volume
+from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
+from medldm.pipeline.preview import canonical, middle_slice, planes_seen, unit_of, window
+from medldm.pipeline.suite import Row
+
+# Columns of a sheet, and the width of each in inches; what has more methods goes on below.
+_COLUMNS, _INCHES = 6, 2.3
+# Of a stored measurement: a method's slice stands under its name, behind this.
+_METHOD = "method:"
+
+
+class SuitePictures:
+    """The middle slices of what a suite made, kept in a folder until they are drawn, so that a run can be resumed.
+
+    Args:
+        folder: of the sheets and, below ``slices``, of what they are drawn from; made when the first slice is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, row: Row, image: Volume, truth: Volume) -> None:
+        """Keep the middle slice of a method's image, in the plane that shows most."""
+        path = self._slices(row)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data, spacing = canonical(truth)
+        plane = max(planes_seen(data.shape), key=lambda each: middle_slice(data, spacing, each)[0].size)
+        reference, aspect = middle_slice(data, spacing, plane)
+        kept = _load(path)
+        if not np.array_equal(kept.get("truth", reference), reference):
+            kept = {}  # of other slices, by an earlier run
+        kept |= {
+            "truth": reference,
+            "aspect": np.array(aspect),
+            "window": np.array(window(truth)),
+            "plane": np.array(plane),
+            "unit": np.array(unit_of(truth)),
+            _METHOD + row.method: middle_slice(canonical(image)[0], spacing, plane)[0],
+        }
+        aside = path.with_suffix(".part.npz")
+        np.savez_compressed(aside, allow_pickle=False, **kept)
+        aside.replace(path)
+
+    def draw(self, rows: Sequence[Row]) -> list[Path]:
+        """Draw a sheet of each measurement of these rows whose slices were kept; the files."""
+        sheets = []
+        for group in dict.fromkeys((row.recipe, row.case, row.seed) for row in rows):
+            members = [row for row in rows if (row.recipe, row.case, row.seed) == group]
+            kept = _load(self._slices(members[0]))
+            shown = [row for row in members if _METHOD + row.method in kept and not row.error]
+            if shown:
+                sheets.append(self.folder / f"{_file_name(members[0])}.png")
+                _save_sheet(sheets[-1], shown, kept)
+        return sheets
+
+    def _slices(self, row: Row) -> Path:
+        return self.folder / "slices" / f"{_file_name(row)}.npz"
+
+
+def _file_name(row: Row) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{row.recipe}_{row.case}_{row.seed}")
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]]) -> None:
+    """Bands of two rows: images in one window, below each its difference to the truth."""
+    truth, limits = kept["truth"], (float(kept["window"][0]), float(kept["window"][1]))
+    errors = [kept[_METHOD + row.method] - truth for row in rows]
+    # That of the method in the middle: a start image full of streaks would leave the others without a trace.
+    span = float(np.median([np.percentile(np.abs(error), 99.5) for error in errors])) or 1.0
+    columns = min(_COLUMNS, len(rows) + 1)
+    bands = math.ceil((len(rows) + 1) / columns)
+    shape = float(kept["aspect"]) * truth.shape[0] / truth.shape[1]
+    size = (_INCHES * columns, 2 * bands * (_INCHES * shape + 0.3) + 0.8)
+    figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    _show(grid[0][0], truth, kept, limits, "gray", "truth")
+    for place, (row, error) in enumerate(zip(rows, errors, strict=True), 1):
+        band, column = divmod(place, columns)
+        psnr = row.metrics.get("psnr")
+        title = row.method if psnr is None else f"{row.method}, {psnr:.2f} dB"
+        _show(grid[2 * band][column], error + truth, kept, limits, "gray", title)
+        _show(grid[2 * band + 1][column], error, kept, (-span, span), "RdBu_r", "")
+    first = rows[0]
+    measured = f"SIMULATED measurement   |   {first.recipe}, {first.case}, seed {first.seed}"
+    figure.suptitle(f"{measured}: {kept['plane']} slice in the middle, dB of the volume", color="white", fontsize=10)
+    unit = str(kept["unit"])
+    ranges = (f"window {limits[0]:.4g} to {limits[1]:.4g} {unit}", f"difference to the truth ±{span:.3g} {unit}")
+    said = "; ".join([*(each.rstrip() for each in ranges), RESEARCH_ONLY])
+    figure.supxlabel(f"{said}\nwith a prior: {GENERATIVE}", color="0.8", fontsize=8)
+    figure.savefig(path, facecolor="black", metadata={"Software": None})
+
+
+def _show(
+    axes: Axes,
+    picture: NDArray[Any],
+    kept: Mapping[str, NDArray[Any]],
+    limits: tuple[float, float],
+    colours: str,
+    title: str,
+) -> None:
+    low, high = limits
+    axes.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect=float(kept["aspect"]), interpolation="nearest")
+    axes.set_title(title, color="white", fontsize=9)
