@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from medldm.data import Volume
@@ -90,11 +91,12 @@ def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]
     errors = [kept[_METHOD + row.method] - truth for row in rows]
     # That of the method in the middle: a start image full of streaks would leave the others without a trace.
     span = float(np.median([np.percentile(np.abs(error), 99.5) for error in errors])) or 1.0
-    columns = min(_COLUMNS, len(rows) + 1)
-    bands = math.ceil((len(rows) + 1) / columns)
+    bands = math.ceil((len(rows) + 1) / _COLUMNS)
+    columns = math.ceil((len(rows) + 1) / bands)
     shape = float(kept["aspect"]) * truth.shape[0] / truth.shape[1]
-    size = (_INCHES * columns, 2 * bands * (_INCHES * shape + 0.3) + 0.8)
-    figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
+    size = (_INCHES * columns, bands * (2 * _INCHES * shape + 0.3) + 0.7)
+    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
+    figure = Figure(figsize=size, dpi=110, facecolor="black", layout=close)
     FigureCanvasAgg(figure)
     grid = figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:
@@ -105,7 +107,7 @@ def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]
         psnr = row.metrics.get("psnr")
         title = row.method if psnr is None else f"{row.method}, {psnr:.2f} dB"
         _show(grid[2 * band][column], error + truth, kept, limits, "gray", title)
-        _show(grid[2 * band + 1][column], error, kept, (-span, span), "RdBu_r", "")
+        _show(grid[2 * band + 1][column], error, kept, (-span, span), "berlin", "")
     first = rows[0]
     measured = f"SIMULATED measurement   |   {first.recipe}, {first.case}, seed {first.seed}"
     figure.suptitle(f"{measured}: {kept['plane']} slice in the middle, dB of the volume", color="white", fontsize=10)
@@ -126,4 +128,5 @@ def _show(
 ) -> None:
     low, high = limits
     axes.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect=float(kept["aspect"]), interpolation="nearest")
-    axes.set_title(title, color="white", fontsize=9)
+    if title:
+        axes.set_title(title, color="white", fontsize=9)
