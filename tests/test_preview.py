@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import Map
-from medldm.pipeline.preview import canonical, planes_seen, save_preview, window
+from medldm.pipeline.preview import canonical, difference, planes_seen, save_preview, window
 
 RECORD = {
     "simulated": True,
@@ -70,6 +70,16 @@ def test_few_slices_of_a_standing_plane_make_a_sheet_of_bounded_size(tmp_path: P
     height, width = imread(save_preview(tmp_path / "p.png", volume, volume, None, RECORD)).shape[:2]
     assert height < 2.5 * width
     assert height < 2000
+
+
+def test_padding_below_air_is_no_difference() -> None:
+    grid = Grid.isotropic((1, 2, 2))
+    scan = Volume(torch.tensor([[[-3024.0, -1000.0], [40.0, 1500.0]]]), grid, "HU", "CT")
+    image = Volume(torch.tensor([[[-1000.0, -990.0], [50.0, 1500.0]]]), grid, "HU", "CT")
+    assert difference(image, scan).data.tolist() == [[[0, 10], [10, 0]]]
+    phased = Volume(torch.polar(torch.ones(1, 2, 2), torch.rand(1, 2, 2)), grid, "arbitrary", "MR")
+    assert difference(Volume(torch.ones(1, 2, 2), grid, "arbitrary", "MR"), phased).data.abs().max() < 1e-6
+    assert difference(image, Volume(image.data - 5000, grid, "arbitrary", "MR")).data.min() == 5000
 
 
 def test_planes_that_would_be_lines_are_left_out(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from medldm.errors import InputRefused
 Quantity = Literal["HU", "1/mm", "arbitrary"]
 QUANTITIES: tuple[Quantity, ...] = ("HU", "1/mm", "arbitrary")
 Modality = Literal["CT", "MR", "OT"]
+AIR_HU = -1000.0
+"""Of air; what lies below stands for nothing that was measured, such as the padding outside a scanner's circle."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 
 from medldm.data import Volume
 from medldm.data.object_mean import object_mask
+from medldm.data.volume import AIR_HU
 from medldm.inference.interval_width import half_width
 
 LEVELS = (0.5, 0.8, 0.95)
 _BINS = 10
-_AIR_HU = -1000.0
 
 
 def calibration(mean: Volume, spread: Volume, samples: int, truth: Volume, model_error: float = 0.0) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def calibration(mean: Volume, spread: Volume, samples: int, truth: Volume, model
         squares of both. Empty without a voxel.
     """
     true = truth.data.abs() if truth.data.is_complex() else truth.data
-    inside = object_mask(true - _AIR_HU if truth.quantity == "HU" else true)
+    inside = object_mask(true - AIR_HU if truth.quantity == "HU" else true)
     error = (mean.data - true)[inside].abs().double()
     width = spread.data[inside].double()
     if not error.numel():

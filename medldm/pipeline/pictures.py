@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
-from medldm.pipeline.preview import PLANES, canonical, canonical_axes, largest, unit_of, window
+from medldm.pipeline.preview import PLANES, canonical, canonical_axes, difference, largest, unit_of, window
 
 PICTURES = "pictures.npz"
 # Voxels of a volume for the viewer in the report: 1 MB each before compression.
@@ -82,9 +82,9 @@ def pictures_of(image: Volume, baseline: Volume, truth: Volume | None, maps: Map
     wanted += [("baseline", "image", baseline, grey, unit), ("reconstruction", "image", image, grey, unit)]
     for name, reference in (("change", baseline), ("error", truth)):
         if reference is not None:
-            difference = _difference(image, reference)
-            span = max(largest(difference), 1e-6 * (grey[1] - grey[0]))
-            wanted.append((name, "difference", difference, (-span, span * 127 / 128), unit))  # level 128 is zero
+            away = difference(image, reference)
+            span = max(largest(away), 1e-6 * (grey[1] - grey[0]))
+            wanted.append((name, "difference", away, (-span, span * 127 / 128), unit))  # level 128 is zero
     if SPREAD in maps:
         spread = maps[SPREAD].volume
         wanted.append(("spread", "spread", spread, (0.0, max(largest(spread), 1e-6 * (grey[1] - grey[0]))), unit))
@@ -95,11 +95,6 @@ def pictures_of(image: Volume, baseline: Volume, truth: Volume | None, maps: Map
     factors = _factors(upright.shape, spacing)
     images = {name: _picture(kind, volume, limits, unit, factors) for name, kind, volume, limits, unit in wanted}
     return Pictures(images, spacing, _nifti_affine(upright, factors), factors)
-
-
-def _difference(image: Volume, reference: Volume) -> Volume:
-    other = reference.data.abs() if reference.data.is_complex() else reference.data
-    return Volume((image.data.cpu() - other.cpu()).float(), image.grid)
 
 
 def _picture(

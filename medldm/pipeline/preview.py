@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
 from medldm.data.provenance import FAILED, GENERATIVE, RESEARCH_ONLY
+from medldm.data.volume import AIR_HU
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -96,13 +97,11 @@ def save_preview(
 def _columns(
     image: Volume, baseline: Volume, truth: Volume | None, record: Mapping[str, Any], maps: Mapping[str, Map]
 ) -> list[_Column]:
-    reference = truth or baseline
-    limits = window(reference)
+    limits = window(truth or baseline)
     columns = [_Column("start image", baseline, limits), _Column("reconstruction", image, limits)]
     if truth is not None:
         columns.insert(0, _Column("input (truth)" if record["simulated"] else "reference", truth, limits))
-    other = reference.data.abs() if reference.data.is_complex() else reference.data
-    error = Volume((image.data.cpu() - other.cpu()).float(), image.grid)
+    error = difference(image, truth or baseline)
     span = max(largest(error), 1e-6 * (limits[1] - limits[0]))
     title = "reconstruction - " + ("input" if truth is not None else "start")
     columns.append(_Column(title, error, (-span, span), "RdBu_r", f"difference {unit_of(image)}"))
@@ -116,6 +115,13 @@ def _columns(
         share = maps[PRIOR_SHARE].volume
         columns.append(_Column(_PRIOR, share, (0.0, 1.0), "viridis", "share of the voxel's value", gamma=0.5))
     return columns
+
+
+def difference(image: Volume, reference: Volume) -> Volume:
+    """Image minus reference, as pictures show it: of magnitudes, and with air where a scan in HU holds less."""
+    other = reference.data.abs() if reference.data.is_complex() else reference.data
+    other = other.clamp_min(AIR_HU) if reference.quantity == "HU" else other
+    return Volume((image.data.cpu() - other.cpu()).float(), image.grid)
 
 
 def largest(volume: Volume) -> float:

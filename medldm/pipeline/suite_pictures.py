@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from medldm.data import Volume
 from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
-from medldm.pipeline.preview import canonical, middle_slice, planes_seen, unit_of, window
+from medldm.pipeline.preview import canonical, difference, middle_slice, planes_seen, unit_of, window
 from medldm.pipeline.suite import Row
 
 # Columns of a sheet, and the width of each in inches; what has more methods goes on below.
 _COLUMNS, _INCHES = 6, 2.3
-# Of a stored measurement: a method's slice stands under its name, behind this.
-_METHOD = "method:"
+# Of a stored measurement: a method's slice, and its difference to the truth, stand under its name behind these.
+_METHOD, _AWAY = "method:", "away:"
 
 
 class SuitePictures:
@@ -41,6 +41,7 @@ class SuitePictures:
         path = self._slices(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         data, spacing = canonical(truth)
+        away, _ = canonical(difference(image, truth))
         plane = max(planes_seen(data.shape), key=lambda each: middle_slice(data, spacing, each)[0].size)
         reference, aspect = middle_slice(data, spacing, plane)
         kept = _load(path)
@@ -53,6 +54,7 @@ class SuitePictures:
             "plane": np.array(plane),
             "unit": np.array(unit_of(truth)),
             _METHOD + row.method: middle_slice(canonical(image)[0], spacing, plane)[0],
+            _AWAY + row.method: middle_slice(away, spacing, plane)[0],
         }
         aside = path.with_suffix(".part.npz")
         np.savez_compressed(aside, allow_pickle=False, **kept)
@@ -88,7 +90,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]]) -> None:
     """Bands of two rows: images in one window, below each its difference to the truth."""
     truth, limits = kept["truth"], (float(kept["window"][0]), float(kept["window"][1]))
-    errors = [kept[_METHOD + row.method] - truth for row in rows]
+    errors = [kept[_AWAY + row.method] for row in rows]
     # That of the method in the middle: a start image full of streaks would leave the others without a trace.
     span = float(np.median([np.percentile(np.abs(error), 99.5) for error in errors])) or 1.0
     bands = math.ceil((len(rows) + 1) / _COLUMNS)
@@ -106,7 +108,7 @@ def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]
         band, column = divmod(place, columns)
         psnr = row.metrics.get("psnr")
         title = row.method if psnr is None else f"{row.method}, {psnr:.2f} dB"
-        _show(grid[2 * band][column], error + truth, kept, limits, "gray", title)
+        _show(grid[2 * band][column], kept[_METHOD + row.method], kept, limits, "gray", title)
         _show(grid[2 * band + 1][column], error, kept, (-span, span), "berlin", "")
     first = rows[0]
     measured = f"SIMULATED measurement   |   {first.recipe}, {first.case}, seed {first.seed}"

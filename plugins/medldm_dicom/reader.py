@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medldm.data import History, Quantity, ReadRequest, SeriesRow, Source, Volume
-from medldm.data.volume import Modality
+from medldm.data.volume import AIR_HU, Modality
 from medldm.errors import Problem
 from medldm_dicom import scan
 from medldm_dicom.catalogue import Catalogue, Series, catalogue, header_problems
@@ -27,8 +27,6 @@ from medldm_dicom.problems import error, printable, refusal, refuse_errors, rema
 from medldm_dicom.quiet import quiet
 from medldm_dicom.resample import plan_regular
 from medldm_dicom.volumes import Split, split
-
-AIR_HU = -1000.0
 
 
 @dataclass(frozen=True, eq=False)
