@@ -97,7 +97,7 @@ def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]
     columns = math.ceil((len(rows) + 1) / bands)
     shape = float(kept["aspect"]) * truth.shape[0] / truth.shape[1]
     size = (_INCHES * columns, bands * (2 * _INCHES * shape + 0.3) + 0.7)
-    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
+    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04, wspace=0, hspace=0)
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout=close)
     FigureCanvasAgg(figure)
     grid = figure.subplots(2 * bands, columns, squeeze=False)
