@@ -57,7 +57,7 @@ class SuitePictures:
             _AWAY + row.method: middle_slice(away, spacing, plane)[0],
         }
         aside = path.with_suffix(".part.npz")
-        np.savez_compressed(aside, allow_pickle=False, **kept)
+        np.savez_compressed(aside, **kept)
         aside.replace(path)
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
