@@ -160,7 +160,7 @@ def test_what_a_reader_noticed_is_told_and_a_note_is_no_warning(host: Host) -> N
     note = Problem("E-NII-20", "note", "The file does not say what it is.")
     refused = Problem("E-X-01", "error", "Reading it would be refused.")
     scan = phantom()
-    scan = replace(scan, history=scan.history.noticed([doubt, note, refused]))
+    scan = replace(scan, history=scan.history.noticed([doubt, note, doubt, refused]).noticed([note]))
     assert scan.history.problems == (doubt, note)
     assert History.from_list(scan.history.as_list()).problems == (doubt, note)
     events: list[Event] = []

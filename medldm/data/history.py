@@ -30,13 +30,13 @@ class History:
         return History((*self.events, Event(name, settings)))
 
     def noticed(self, problems: Iterable[Problem]) -> History:
-        """This history and what a reader noticed without refusing; errors refuse when read and are left out.
+        """This history and what a reader noticed without refusing, each once; errors refuse when read and are left out.
 
         The sentences stand in logs, reports and provenance: neither they nor the remedies name a file or a patient.
         """
         history = self
-        for problem in problems:
-            if problem.severity != "error":
+        for problem in dict.fromkeys(problems):
+            if problem.severity != "error" and problem not in self.problems:
                 history = history.then(_NOTICED, **asdict(problem))
         return history
 

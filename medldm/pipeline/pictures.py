@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
-from medldm.pipeline.preview import PLANES, canonical, canonical_axes, difference, largest, unit_of, window
+from medldm.pipeline.preview import (
+    PLANES,
+    canonical,
+    canonical_axes,
+    difference,
+    largest,
+    middle_slice,
+    unit_of,
+    window,
+)
 
 PICTURES = "pictures.npz"
 # Voxels of a volume for the viewer in the report: 1 MB each before compression.
@@ -100,14 +109,12 @@ def pictures_of(image: Volume, baseline: Volume, truth: Volume | None, maps: Map
 def _picture(
     kind: Kind, volume: Volume, limits: tuple[float, float], unit: str, factors: tuple[int, int, int]
 ) -> Picture:
-    data, _ = canonical(volume)
-    z, y, x = data.shape
-    slices = {"axial": data[z // 2], "coronal": data[::-1, y // 2], "sagittal": data[::-1, :, x // 2]}
+    data, spacing = canonical(volume)
     return Picture(
         kind,
         (float(limits[0]), float(limits[1])),
         unit,
-        {name: _levels(slice_, limits) for name, slice_ in slices.items()},
+        {plane: _levels(middle_slice(data, spacing, plane)[0], limits) for plane in PLANES},
         _levels(_block_means(data, factors), limits),
     )
 

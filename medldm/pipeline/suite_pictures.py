@@ -80,7 +80,7 @@ def _file_name(row: Row) -> str:
     return re.sub(r"[^\w.-]+", "-", f"{row.recipe}_{row.case}_{row.seed}")
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
+def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as file:

@@ -151,7 +151,8 @@ def _deviation(pictures: Pictures) -> str:
 def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
     """Rows of planes, columns of images."""
     shown = {name: pictures.images[name] for name in names}
-    planes = planes_seen(next(iter(shown.values())).volume.shape)
+    slices = next(iter(shown.values())).planes  # at full size, which the volume may not be
+    planes = planes_seen((slices["coronal"].shape[0], *slices["axial"].shape))
     sizes = {plane: size_of(pictures, plane) for plane in planes}
     return {
         "columns": [
@@ -170,8 +171,8 @@ def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
 def _charts(record: Mapping[str, Any]) -> dict[str, Markup]:
     """By the name of their section; what the record has."""
     found: dict[str, Markup] = {}
-    slices = record.get("chi_slices", [[]])
-    if len(slices[0]) > 1:
+    slices = record.get("chi_slices")
+    if slices and len(slices[0]) > 1:
         lines = [
             Line(f"sample {k + 1}" if len(slices) > 1 else "chi", values, 1 + k % 4)
             for k, values in enumerate(slices[:4])

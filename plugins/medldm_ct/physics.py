@@ -168,6 +168,7 @@ class ComputedTomography(ABC):
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator."""
         plane = image_plane(grid)
+        redundancy: Redundancy | None
         if measurement is None:
             geometry, redundancy = self.scan(plane), self.redundancy()
         else:
