@@ -17,9 +17,10 @@ from medldm.data import Acquisition, Grid, Provenance, Volume, attenuation_from_
 from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.inference import Autoencoder, Coherence, CorrelatedNoise, Coupled, NoiseKernel, SliceCoupling, SliceStack
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.coherence import _stacks, choose_coherence, coherence_of
 from medldm.pipeline.events import Event, Teller
-from medldm.pipeline.posing import pose, start_image
+from medldm.pipeline.posing import pose
 from medldm.pipeline.problem import Problem, problem_of
 from medldm.pipeline.recipe import Recipe, from_mapping
 from medldm.pipeline.suite import Suite, SuiteCase, Task, run_suite

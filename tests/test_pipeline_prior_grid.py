@@ -18,8 +18,9 @@ from medldm.data import Acquisition, Grid, Provenance, Volume
 from medldm.errors import ComponentMissing, UsageError
 from medldm.host import Host
 from medldm.pipeline.chosen_prior import choose_prior
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
-from medldm.pipeline.posing import pose, start_image, with_solver
+from medldm.pipeline.posing import pose, with_solver
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.recipe import Recipe, from_mapping
 from medldm.pipeline.suite import Suite, SuiteCase, Task, run_suite

@@ -91,12 +91,15 @@ def test_the_classical_method_of_a_recipe_and_a_few_slices(suite: Path, tmp_path
 def test_a_start_of_the_classical_solvers_making_is_its_row(suite: Path, tmp_path: Path) -> None:
     tv = "lam: 3, iterations: 4}\n"
     (tmp_path / "tiny.yaml").write_text(RECIPE + "start: {solver: tv, " + tv + "classical: {name: tv, " + tv)
-    methods = "{begun: start, alone: classical, further: {name: tv, lam: 3, iterations: 4}}"
+    methods = "{begun: start, alone: classical, further: {name: tv, lam: 3, iterations: 4}, "
+    methods += "afresh: {set: ['solver={name: tv, lam: 3, iterations: 4}', 'start={}']}}"
     suite.write_text(suite.read_text().replace("{start: start, own: recipe, impossible: {name: sart}}", methods))
     words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--only", "b"]
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = {(row.method, row.seed): row for row in read_rows(tmp_path / "out" / "rows.ndjson")}
     assert rows["alone", 1].metrics == rows["begun", 1].metrics != rows["further", 1].metrics
+    # A method may begin elsewhere: here at the image of the physics, as the start solver did.
+    assert rows["afresh", 1].metrics == rows["begun", 1].metrics
 
 
 def test_a_method_may_change_the_recipe(suite: Path, tmp_path: Path) -> None:

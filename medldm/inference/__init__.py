@@ -21,6 +21,7 @@ from medldm.inference.coupled import Coupled, SliceCoupling
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.gaussian import Gaussian
 from medldm.inference.integrators import IntegratorName, advance, integrator
+from medldm.inference.known_phase import OfKnownPhase
 from medldm.inference.latent_prior import LatentPrior
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
 from medldm.inference.measurement_noise import measurement_noise
@@ -68,6 +69,7 @@ __all__ = [
     "Mirrored",
     "Noise",
     "NoiseKernel",
+    "OfKnownPhase",
     "Parametrization",
     "PhaseFrozen",
     "Physics",

@@ -13,6 +13,7 @@ from medldm.operators.linear import (
 )
 from medldm.operators.norm import operator_norm
 from medldm.operators.per_slice import PerSlice
+from medldm.operators.phase_constrained import PhaseConstrained
 from medldm.operators.resample import Resample
 from medldm.operators.shift_invariant import NearlyShiftInvariant, ShiftInvariantComposition
 from medldm.operators.space import Space
@@ -28,6 +29,7 @@ __all__ = [
     "LinearOperator",
     "NearlyShiftInvariant",
     "PerSlice",
+    "PhaseConstrained",
     "Resample",
     "Scaled",
     "ShiftInvariantComposition",

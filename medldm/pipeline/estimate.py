@@ -18,8 +18,9 @@ from medldm.host import Host
 from medldm.inference import DiffusionPrior, Step
 from medldm.inference.padding import Padding
 from medldm.pipeline.chosen_prior import ChosenPrior, choose_prior
+from medldm.pipeline.classical import start_steps
 from medldm.pipeline.events import Teller
-from medldm.pipeline.posing import device_named, pose, start_steps
+from medldm.pipeline.posing import device_named, pose
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash
 from medldm.pipeline.recipe import Recipe

@@ -8,6 +8,7 @@ from typing import Any
 from medldm.host import Host
 from medldm.host.registry import Kind
 from medldm.inference.capabilities import HasReferences
+from medldm.operators import PhaseConstrained
 from medldm.pipeline.maps import INTERVAL, LOWER, PRIOR_SHARE, Map
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.recipe import Recipe
@@ -73,6 +74,7 @@ def methods_of(
     if recipe.start:
         name = str(recipe.start["solver"])
         found.append(one("start", "solvers", name, host.find("solvers", name).load()))
+        found[-1]["references"] += _of_images(recipe.start)
     found.append(one("solver", "solvers", str(recipe.solver["name"]), posed.solver))
     if posed.prior is not None:
         card = posed.prior.chosen.card
@@ -85,6 +87,7 @@ def methods_of(
     if tried:
         name = str(recipe.classical["name"])
         found.append(one("competitor", "solvers", name, host.find("solvers", name).load()))
+        found[-1]["references"] += _of_images(recipe.classical)
         found.append({"role": "trial", "name": "withheld samples", "summary": "", "references": [_TRIAL]})
     if LOWER in maps:
         meaning = maps[LOWER].meaning.removeprefix(f"{LOWER} end of the ")
@@ -96,6 +99,10 @@ def methods_of(
     if compared:
         found += [one("metric", "metrics", entry.name, entry.load()) for entry in host.entries("metrics")]
     return found
+
+
+def _of_images(section: Mapping[str, Any]) -> list[str]:
+    return list(PhaseConstrained.references) if section.get("image") == "real" else []
 
 
 def _method(role: str, name: str, summary: str, component: object) -> dict[str, Any]:

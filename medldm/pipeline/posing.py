@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from medldm.data import Acquisition, Event, History, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import Coherence, Likelihood, Noise, Physics, Solver, Step, run
+from medldm.inference import Coherence, Likelihood, Noise, Physics, Solver
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
 from medldm.pipeline.chosen_prior import choose_prior
@@ -116,22 +115,6 @@ def solver_of(host: Host, recipe: Recipe, operator: LinearOperator | None) -> So
             fix="medldm plugins matrix prints what runs with what.",
         )
     return solver
-
-
-def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:
-    """The first image ``(z, y, x)``: that of the physics, refined by the recipe's start solver if it names one."""
-    start = posed.physics.start(posed.acquisition, posed.operator)
-    refined = start_steps(host, recipe, posed, start)
-    return start if refined is None else run(refined).estimate[0]
-
-
-def start_steps(host: Host, recipe: Recipe, posed: Posed, first: Tensor) -> Iterator[Step] | None:
-    """The loop of the recipe's start solver from the image ``(z, y, x)`` of the physics; None where it names none."""
-    if not recipe.start:
-        return None
-    options = {key: value for key, value in recipe.start.items() if key != "solver"}
-    solver = cast(Solver, host.build("solvers", str(recipe.start["solver"]), options, where="start"))
-    return solver.solve(posed.likelihood, None, first[None], posed.noise)
 
 
 def finished_volume(

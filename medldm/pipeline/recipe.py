@@ -28,12 +28,13 @@ class Recipe:
         acquisition: ``physics`` and its options of measuring; the noise, the mask, the views.
         operator: options of the physics that concern the reconstruction only (``maps``), and ``grid``.
         likelihood: ``name`` and options of the noise model.
-        start: ``solver`` and its options, or empty for the start image of the physics.
+        start: ``solver`` and its options, or empty for the start image of the physics. ``image: real`` tells the solver
+            the phase of complex images, as the physics finds it.
         prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty for classical solvers. See
             :class:`medldm.pipeline.prior_section.PriorSection`.
         solver: ``name`` and the hyper-parameters.
         classical: ``name`` and options of the best classical solver, which a prior is tried against, see
-            :mod:`medldm.pipeline.trial`; empty tries none.
+            :mod:`medldm.pipeline.trial`, and ``image`` as above; empty tries none.
         coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
@@ -56,8 +57,14 @@ class Recipe:
     def __post_init__(self) -> None:
         self._require("acquisition", "physics")
         self._require("solver", "name")
+        if self.start:
+            self._require("start", "solver")
         if self.classical:
             self._require("classical", "name")
+        for section in ("start", "classical"):
+            image = getattr(self, section).get("image", "complex")
+            if image not in ("complex", "real"):
+                raise UsageError("E-RCP-05", f"{section}.image is {image!r}; it is complex or real.", fix="image: real")
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
         known_keys("outputs", self.outputs, ("write", "maps", "report", "gates", "interval"))
@@ -145,11 +152,16 @@ class Recipe:
     @property
     def starts_at_classical(self) -> bool:
         """Whether the start image is what the classical solver makes, so that nothing is left for that one to do."""
-        return bool(self.classical) and self.start == {"solver": self.classical["name"], **self.classical_options()}
+        made = {"solver" if key == "name" else key: value for key, value in self.classical.items()}
+        return bool(made) and self.start == made
+
+    def start_options(self) -> dict[str, Any]:
+        """The hyper-parameters of the start solver."""
+        return {key: value for key, value in self.start.items() if key not in ("solver", "image")}
 
     def classical_options(self) -> dict[str, Any]:
         """The hyper-parameters of the classical solver."""
-        return {key: value for key, value in self.classical.items() if key != "name"}
+        return {key: value for key, value in self.classical.items() if key not in ("name", "image")}
 
     def without_prior(self) -> Recipe:
         """The recipe with its classical solver in place of the one that needs a prior.
@@ -161,7 +173,10 @@ class Recipe:
         """
         self._require("classical", "name")
         start = {} if self.starts_at_classical else self.start
-        return replace(self, solver=self.classical, classical={}, prior={}, coherence={}, start=start)
+        solver = {"name": self.classical["name"], **self.classical_options()}
+        image = {"image": self.classical["image"]} if "image" in self.classical else {}
+        operator = {**self.operator, **image}
+        return replace(self, operator=operator, solver=solver, classical={}, prior={}, coherence={}, start=start)
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe, plain dictionaries and numbers only."""

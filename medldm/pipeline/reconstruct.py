@@ -13,6 +13,7 @@ from medldm.host import Host, load_host
 from medldm.inference import is_exact, run
 from medldm.pipeline.checks import check_gates, doubts, failed_gates
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.convergence import Convergence
 from medldm.pipeline.events import Listener, Teller, Warnings
@@ -22,7 +23,7 @@ from medldm.pipeline.memory import check_memory
 from medldm.pipeline.methods import methods_of
 from medldm.pipeline.metrics import compare, compare_slices
 from medldm.pipeline.output import OutputFolder
-from medldm.pipeline.posing import device_named, finished_volume, pose, start_image
+from medldm.pipeline.posing import device_named, finished_volume, pose
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.progress import Progress
 from medldm.pipeline.reading import case_hash, read_case, read_image

@@ -19,10 +19,11 @@ from medldm.host import Host
 from medldm.host.yaml_file import read_mapping
 from medldm.inference import Likelihood, run
 from medldm.pipeline.checks import check_finite
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.peak_memory import PeakMemory
-from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, start_image, with_solver
+from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, with_solver
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash, read_image
 from medldm.pipeline.recipe import Recipe, from_mapping, load_recipe
@@ -196,7 +197,7 @@ def _case_rows(
 def _estimate(
     host: Host, recipe: Recipe, method: str | dict[str, Any], posed: Posed, start: torch.Tensor
 ) -> tuple[torch.Tensor, Likelihood]:
-    shared = recipe.operator
+    shared = recipe
     if method == START or (method == CLASSICAL and recipe.starts_at_classical):
         return start[None], posed.likelihood
     if method == PHYSICS_START:
@@ -215,10 +216,11 @@ def _estimate(
             f"The method {method!r} is not known.",
             fix="recipe, classical, start, physics-start, a solver section, or set: [section.key=value].",
         )
-    if recipe.operator == shared:
+    if recipe.operator == shared.operator:
         posed = with_solver(host, recipe, posed)
     else:
         posed = pose(host, recipe, posed.acquisition, posed.noise.case, posed.acquisition.data.device)
+    if (recipe.operator, recipe.start) != (shared.operator, shared.start):
         start = start_image(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)
     trial = trial_of(host, recipe, posed, problem, start, Teller())

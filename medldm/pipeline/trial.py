@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from medldm.data import Event
-from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.inference import DiffusionPrior, Likelihood, Noise, Solver, Step, is_exact, is_regressor, run
-from medldm.inference.negotiation import refusals
 from medldm.inference.withheld import CanWithhold, mixing_share, residual, without
+from medldm.pipeline.classical import classical_solver
 from medldm.pipeline.events import Teller
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.problem import Problem
@@ -145,20 +144,6 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         solver = classical_solver(host, recipe, posed)
         whole = run(solver.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
     return Trial(share, misfit, ((whole - problem.offset) / problem.scale)[0])
-
-
-def classical_solver(host: Host, recipe: Recipe, posed: Posed) -> Solver:
-    """The solver of the section ``classical``, refused where it cannot run with this physics."""
-    options = recipe.classical_options()
-    entry = host.find("solvers", str(recipe.classical["name"]))
-    sentences = refusals(entry.needs, posed.operator)
-    if sentences:
-        raise UsageError(
-            "E-RUN-04",
-            f"The classical solver {entry.name!r} cannot run with {recipe.physics!r}: {' '.join(sentences)}",
-            fix="medldm plugins matrix prints what runs with what.",
-        )
-    return cast(Solver, host.build("solvers", entry.name, options, where="classical"))
 
 
 def _quick(solver: Solver) -> Solver:

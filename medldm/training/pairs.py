@@ -18,9 +18,10 @@ from medldm.inference import Noise
 from medldm.inference.conditioning import Conditioning, Value
 from medldm.inference.image_edge import ImageEdge
 from medldm.pipeline.chosen_prior import ChosenPrior
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
 from medldm.pipeline.loaded_prior import LoadedPrior
-from medldm.pipeline.posing import pose, start_image
+from medldm.pipeline.posing import pose
 from medldm.pipeline.prior_section import PriorSection
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.reading import case_hash

@@ -11,14 +11,12 @@ from torch import Tensor
 from medldm.data import Grid, Volume
 from medldm.errors import UsageError
 from medldm.inference import Noise
-from medldm.operators import conjugate_gradient
-from medldm_mri import phase_constrained
+from medldm.operators import PhaseConstrained, conjugate_gradient
 from medldm_mri.cartesian import CartesianMri
 from medldm_mri.cartesian_3d import CartesianMri3d
 from medldm_mri.masks import SamplingMask
 from medldm_mri.noise_model import KSpaceNoise
 from medldm_mri.nonuniform import NonuniformMri
-from medldm_mri.phase_constrained import PhaseConstrained
 from medldm_mri.sense import Sense
 from medldm_mri.simultaneous_slices import SimultaneousSlices
 
@@ -152,5 +150,5 @@ def test_every_physics_makes_its_images_real_by_the_phase_that_it_finds(name: st
         found = conjugate_gradient(lambda u, a=one: a.gram(u) + 1e-3 * u, right, dims=3, iterations=30)
         errors.append(float((found.abs() - x).square().mean().sqrt()))
     assert errors[0] < 0.99 * errors[1], errors
-    assert set(phase_constrained.PAPERS) <= set(physics.references)
-    assert not set(phase_constrained.PAPERS) & set(replace(physics, image="complex").references)
+    assert set(PhaseConstrained.references) <= set(physics.references)
+    assert not set(PhaseConstrained.references) & set(replace(physics, image="complex").references)
