@@ -86,6 +86,17 @@ def test_a_regressor_is_no_prior_and_a_prior_is_no_regressor() -> None:
     assert "none is given" in refusals(["regressor"], Identity(REAL))[0]
 
 
+def test_the_state_of_a_prior_is_an_image_or_a_latent() -> None:
+    latent = Prior()
+    latent.latent = True  # type: ignore[attr-defined]
+    assert (
+        refusals(["image-prior"], Identity(REAL), Prior()) == refusals(["latent-prior"], Identity(REAL), latent) == []
+    )
+    assert "one of latents is given" in refusals(["image-prior"], Identity(REAL), latent)[0]
+    assert "one of images is given" in refusals(["latent-prior"], Identity(REAL), Prior())[0]
+    assert "none is given" in refusals(["latent-prior"], Identity(REAL))[0]
+
+
 def test_an_unknown_word_is_an_error() -> None:
     with pytest.raises(ValueError, match="filtered_adjoint"):
         refusals(["filtered_adjoint"], Identity(REAL))

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medldm.data import ReadRequest
+from medldm.data import Grid, ReadRequest, Volume
+from medldm.errors import ComponentMissing
 from medldm.host import load_host
 from medldm.host.shipped import shipped
 from medldm.inference import Noise
+from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.reading import read_image
+from medldm.pipeline.recipe import load_recipe
 from medldm.priors.card_file import FILE, read_card
 from medldm.priors.catalogue import open_prior
 from medldm.priors.intensity import model_map
@@ -77,3 +80,14 @@ def _smoothed(image: Tensor, width: float) -> Tensor:
     taps = taps / taps.sum()
     padded = functional.pad(image[:, None], (radius,) * 4, mode="replicate")
     return functional.conv2d(functional.conv2d(padded, taps[None, None, :, None]), taps[None, None, None, :])[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("prior", "solver"),
+    [("brain-mr-2d-pixel", "latent-zdds"), ("brain-mr-2d-pixel", "psld"), ("brain-mr-2d-latent", "dps")],
+)
+def test_latents_are_no_images_and_that_is_said_before_anything_is_measured(prior: str, solver: str) -> None:
+    scan = Volume(torch.rand(2, 32, 32), Grid.isotropic((2, 32, 32)), "arbitrary", "MR", "scan")
+    chosen = load_recipe("mri-4x", [f"prior.name={prior}", f"solver={{name: {solver}}}"])
+    with pytest.raises(ComponentMissing, match=f"E-RUN-20.*{solver}.*{prior}"):
+        choose_prior(load_host(), chosen, scan)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from medldm.inference.withheld import CanWithhold, mixing_share, residual, witho
 from medldm.operators import Diagonal, Space
 from medldm.pipeline.events import Event
 from medldm.pipeline.recipe import Recipe, from_mapping, load_recipe
+from medldm.pipeline.trial import _quick
 
 SHAPE = (2, 32, 32)
 
@@ -205,6 +207,23 @@ def test_physics_withhold_about_a_tenth_of_what_can_be_spared(host: Host, name: 
     assert {0.0, 1.0} in [set(plane.mean(axis).tolist()) for axis in (0, 1)]
     if kind == "MR":
         assert not bool(plane[plane.shape[0] // 2, plane.shape[1] // 2 - 3 : plane.shape[1] // 2 + 3].any())
+
+
+@dataclass(frozen=True)
+class _Slow:
+    steps: int = 200
+    solve: Any = None
+
+
+@dataclass(frozen=True)
+class _Brief(_Slow):
+    trial_steps: ClassVar[int] = 12
+
+
+def test_only_a_solver_that_says_so_is_judged_by_a_part_of_its_steps() -> None:
+    assert _quick(_Slow()).steps == 200  # type: ignore[attr-defined]
+    assert _quick(_Brief()).steps == 12  # type: ignore[attr-defined]
+    assert _quick(_Brief(steps=5)).steps == 5  # type: ignore[attr-defined]
 
 
 def test_a_recipe_without_a_classical_solver_has_nothing_to_fall_back_to(tmp_path: Path) -> None:

@@ -11,5 +11,7 @@ NEEDS: dict[str, str] = {
     "complex": "the image or what is measured of it is complex",
     "prior": "a diffusion prior takes part",
     "regressor": "a network takes part that was trained to turn the start image into the image",
+    "image-prior": "the state of the prior is the image itself",
+    "latent-prior": "the state of the prior is a latent, which it decodes",
     "decode-gradient": "the prior's decoder can be differentiated",
 }

@@ -25,11 +25,13 @@ _SENTENCES: dict[str, str] = {
     "complex": "It works on complex measurements, and {operator} maps real images to real ones.",
     "prior": "It needs a diffusion prior, and {kind} is given.",
     "regressor": "It needs a network trained for this measurement, and {kind} is given.",
+    "image-prior": "The state of its prior is the image, and {state} is given.",
+    "latent-prior": "The state of its prior is a latent, and {state} is given.",
     "decode-gradient": "It differentiates the prior's decoder, and {prior}.",
 }
 WORDS: tuple[str, ...] = tuple(_SENTENCES)
 # A prior is chosen by the recipe, so these words do not decide between a solver and a physics.
-OF_THE_PRIOR: frozenset[str] = frozenset({"prior", "regressor", "decode-gradient"})
+OF_THE_PRIOR: frozenset[str] = frozenset({"prior", "regressor", "image-prior", "latent-prior", "decode-gradient"})
 
 
 @runtime_checkable
@@ -58,8 +60,10 @@ def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPri
         ValueError: a word is not known.
     """
     offered = set(provides(operator))
+    state = "none" if prior is None else "one of latents" if getattr(prior, "latent", False) else "one of images"
     if prior is not None:
         offered.add("regressor" if is_regressor(prior) else "prior")
+        offered.add("latent-prior" if getattr(prior, "latent", False) else "image-prior")
         if not isinstance(prior, DeclaresDecodeGradient) or prior.decode_gradient:
             offered.add("decode-gradient")
     kind = "none" if prior is None else "a regressor" if is_regressor(prior) else "a diffusion prior"
@@ -69,5 +73,5 @@ def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPri
             raise ValueError(f"unknown capability {word!r}, there are {', '.join(WORDS)}")
         if word not in offered:
             decoder = "none is given" if prior is None else f"that of {type(prior).__name__} has no derivative"
-            sentences.append(_SENTENCES[word].format(operator=operator.name, prior=decoder, kind=kind))
+            sentences.append(_SENTENCES[word].format(operator=operator.name, prior=decoder, kind=kind, state=state))
     return sentences

@@ -37,9 +37,10 @@ class Step:
 class Solver(Protocol):
     """One published algorithm: a frozen dataclass of the paper's hyper-parameters with one generator.
 
-    Two class variables say what slice coherence may do with a solver that uses a prior: ``exact = True``, its samples
-    are those of the posterior and it is refused with any, and with slices of planes by turns; ``proximal = False``, it
-    takes no proximal step of the likelihood, so a coupling of slices would have no effect.
+    Class variables say what may be done with a solver that uses a prior: ``exact = True``, its samples are those of the
+    posterior and it is refused with any slice coherence, and with slices of planes by turns; ``proximal = False``, it
+    takes no proximal step of the likelihood, so a coupling of slices would have no effect; ``trial_steps``, so many of
+    its ``steps`` are enough to judge its prior by (see :mod:`medldm.pipeline.trial`); without it all are taken.
     """
 
     def solve(

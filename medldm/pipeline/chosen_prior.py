@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medldm.data import Acquisition, Volume
-from medldm.errors import UsageError
+from medldm.errors import ComponentMissing, UsageError
 from medldm.host import Host
 from medldm.inference import is_exact
 from medldm.inference.conditioning import Value
@@ -104,7 +104,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             ``E-RCP-..`` the section is not valid.
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
             ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
-            E-RUN-18 a regressor of another measurement.
+            E-RUN-18 a regressor of another measurement, E-RUN-20 latents for a solver of images or the reverse.
     """
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
@@ -132,6 +132,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
     folder = find_prior(prior_name(recipe.prior))
     card = read_card(folder)
     require_kind(card, solver, needs)
+    _require_state(card, solver, needs)
     doubts = require_measurement(host, recipe, card)
     section = prior_section(recipe.prior, card)
     if is_exact(host.find("solvers", solver).load()):
@@ -146,6 +147,20 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             fix="Add --set operator.grid=prior, or choose a prior made for this resolution.",
         )
     return ChosenPrior(folder, card, section, _facts(card, section, case), plan, doubts)
+
+
+def _require_state(card: PriorCard, solver: str, needs: tuple[str, ...]) -> None:
+    if "latent-prior" in needs and not card.latent:
+        given, wanted = "the image itself", "a latent"
+    elif "image-prior" in needs and card.latent:
+        given, wanted = "a latent", "the image itself"
+    else:
+        return
+    raise ComponentMissing(
+        "E-RUN-20",
+        f"The solver {solver!r} needs a prior whose state is {wanted}; that of {card.name!r} is {given}.",
+        fix="medldm priors list says which are pixel and which latent priors; --prior NAME takes another.",
+    )
 
 
 def _of_one_law(section: PriorSection, card: PriorCard, case: Volume | Acquisition, solver: str) -> PriorSection:

@@ -28,8 +28,7 @@ def measurement_of(host: Host, recipe: Recipe) -> Regression:
     start: dict[str, Any] = {}
     if recipe.start:
         name = str(recipe.start["solver"])
-        given = {key: value for key, value in recipe.start.items() if key != "solver"}
-        start = {"solver": name, **_resolved(host.build("solvers", name, given, where="start"))}
+        start = {**recipe.start, **_resolved(host.build("solvers", name, recipe.start_options(), where="start"))}
     return Regression(recipe.name, recipe.physics, options, start)
 
 

@@ -1,15 +1,15 @@
 """The prior on trial: it must predict withheld samples of the scan better than a classical method does.
 
-A prior out of its depth makes images that look right. Before the reconstruction the solver, in fewer steps, and the
-recipe's classical solver run on the measurement without a tenth of its lines or views, and both predict that tenth. The
-share of the classical image that predicts best is mixed into every estimate of the reconstruction: next to none where
-the prior knows what it sees, all of it where it does not.
+A prior out of its depth makes images that look right. Before the reconstruction the solver, in as few steps as its
+class says are enough (``trial_steps``), and the recipe's classical solver run on the measurement without a tenth of its
+lines or views, and both predict that tenth. The share of the classical image that predicts best is mixed into every
+estimate of the reconstruction: next to none where the prior knows what it sees, all of it where it does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -25,11 +25,10 @@ from medldm.pipeline.posing import Posed
 from medldm.pipeline.problem import Problem
 from medldm.pipeline.recipe import Recipe
 
-# Of a solver's steps, for the trial.
-_STEPS = 12
 # Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
 # depth, from the third on it takes no part.
 _LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
+_UNTRIED = "; --set classical={} believes it untried"
 # What may help where the image is complex and the prior knows magnitudes.
 _PHASE = "; a phase that varies fast can be the reason: --set prior.quadrature=0.02"
 
@@ -67,7 +66,7 @@ class Contest:
     """Both solvers on the measurement without what is withheld, as loops that have not begun.
 
     Attributes:
-        prior: the diffusion solver, with few steps.
+        prior: the diffusion solver, with the steps of a trial.
         classical: the recipe's classical solver.
         withheld: 1 for the samples that both have to predict, 0 for others.
     """
@@ -133,9 +132,10 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     if share >= _WARNED:
         tell(
             "warning",
-            f"the prior is out of its depth on this scan: it misses withheld samples {misfit:.2f} times as far as the "
-            f"classical method, whose image therefore counts {share:.0%}"
-            + (_PHASE if problem.record["phase"] == "frozen" and not problem.record["quadrature"] else ""),
+            "the prior, as this solver uses it, is out of its depth on this scan: it misses withheld samples "
+            f"{misfit:.2f} times as far as the classical method, whose image therefore counts {share:.0%}"
+            + (_PHASE if problem.record["phase"] == "frozen" and not problem.record["quadrature"] else "")
+            + _UNTRIED,
         )
     else:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")
@@ -147,10 +147,11 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
 
 
 def _quick(solver: Solver) -> Solver:
-    """The solver with few steps, where it counts them."""
+    """The solver with as few steps as its class says are enough to judge it by; without a word, with all of them."""
     settings: Any = solver
-    if is_dataclass(settings) and any(field.name == "steps" for field in fields(settings)):
-        settings = replace(cast(Any, settings), steps=min(_STEPS, int(cast(Any, solver).steps)))
+    enough: int | None = getattr(type(solver), "trial_steps", None)
+    if enough is not None and is_dataclass(settings):
+        settings = replace(cast(Any, settings), steps=min(enough, int(cast(Any, solver).steps)))
     return cast(Solver, settings)
 
 

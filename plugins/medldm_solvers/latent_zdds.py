@@ -43,6 +43,7 @@ class LatentZDDS:
     references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR)
     images_held: ClassVar[int] = 12
     measurements_held: ClassVar[int] = 3
+    trial_steps: ClassVar[int] = 12
 
     steps: Annotated[int, Field(ge=1)] = 30
     every: Annotated[int, Field(ge=1)] = 2

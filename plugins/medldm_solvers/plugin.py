@@ -64,68 +64,68 @@ def register_solvers(register: Register) -> None:
         "medldm_solvers.zdds:ZDDS",
         example="medldm_solvers.examples:zdds",
         summary="Denoise, data step by conjugate gradients, noise of the next level (Chung, Lee and Ye 2024)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "latent-zdds",
         "medldm_solvers.latent_zdds:LatentZDDS",
         example="medldm_solvers.examples:latent_zdds",
         summary="The same on latents: decode, data step, code the correction (Chung, Lee and Ye 2024)",
-        needs=("prior",),
+        needs=("prior", "latent-prior"),
     )
     register(
         "resample",
         "medldm_solvers.resample:ReSample",
         example="medldm_solvers.examples:resample",
         summary="Latents fitted to the data, and noise of the level around them (Song et al. 2024)",
-        needs=("prior", "decode-gradient"),
+        needs=("prior", "latent-prior", "decode-gradient"),
     )
     register(
         "psld",
         "medldm_solvers.psld:PSLD",
         example="medldm_solvers.examples:psld",
         summary="Gradient of the misfit through decoder and network, and of the gluing (Rout et al. 2023)",
-        needs=("prior", "decode-gradient"),
+        needs=("prior", "latent-prior", "decode-gradient"),
     )
     register(
         "diffpir",
         "medldm_solvers.diffpir:DiffPIR",
         example="medldm_solvers.examples:diffpir",
         summary="Plug-and-play restoration, the noise is that of the corrected image (Zhu et al. 2023)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "dds",
         "medldm_solvers.dds:DDS",
         example="medldm_solvers.examples:dds",
         summary="Conjugate gradients of fixed weight on the denoised image (Chung, Lee and Ye 2024)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "split-gibbs",
         "medldm_solvers.split_gibbs:SplitGibbs",
         example="medldm_solvers.examples:split_gibbs",
         summary="Samples of the posterior by split Gibbs draws (PnP-DM, Wu et al. 2024)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "dps",
         "medldm_solvers.dps:DPS",
         example="medldm_solvers.examples:dps",
         summary="Gradient of the misfit through the network (Chung et al. 2023)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "red-diff",
         "medldm_solvers.red_diff:REDDiff",
         example="medldm_solvers.examples:red_diff",
         summary="One image that fits and looks the same noisy at all levels, by Adam (Mardani et al. 2024)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )
     register(
         "diffusion-mbir",
         "medldm_solvers.diffusion_mbir:DiffusionMBIR",
         example="medldm_solvers.examples:diffusion_mbir",
         summary="Predictor, corrector, and ADMM with total variation across slices (Chung et al. 2023)",
-        needs=("prior",),
+        needs=("prior", "image-prior"),
     )

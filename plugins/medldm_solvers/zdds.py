@@ -43,12 +43,13 @@ class ZDDS:
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
         cg_iterations: of conjugate gradients in a data step, at most.
-        integrator: between the levels; ``ddim`` is the paper's.
+        integrator: between the levels; ``ddim`` is the paper's, and the others are it where ``zeta`` is 1.
     """
 
     references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR, PIGDM, CCDF)
     images_held: ClassVar[int] = 9
     measurements_held: ClassVar[int] = 3
+    trial_steps: ClassVar[int] = 12
 
     steps: Annotated[int, Field(ge=1)] = 50
     lam: Annotated[float, Field(gt=0)] = 0.25
