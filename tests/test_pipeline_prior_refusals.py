@@ -221,8 +221,12 @@ def test_the_memory_plan_counts_the_prior(host: Host, priors: Path) -> None:
     assert with_.prior == wide.bytes_needed()
     assert with_.total > without.total
     assert with_.as_dict()["prior"] == with_.prior
-    with pytest.raises(OutOfMemory, match="E-MEM-01"):
+    with pytest.raises(OutOfMemory, match=r"E-MEM-01.*Reconstruct fewer"):
         check_memory(host, asked, CT, without.total, wide)
+    one = dataclasses.replace(wide, section=dataclasses.replace(wide.section, slices_at_once=1))
+    less = check_memory(host, asked, CT, None, one).total
+    with pytest.raises(OutOfMemory, match=r"E-MEM-01.*slices_at_once=1 \(about .* MiB"):
+        check_memory(host, asked, CT, less, wide)
 
 
 def test_the_time_of_a_run_with_a_prior_is_estimated(host: Host, priors: Path) -> None:

@@ -151,12 +151,22 @@ def check_memory(
             "E-MEM-01",
             f"This run needs about {in_words(plan.total)}; {source} {in_words(allowed)}.",
             why="It would be killed in the middle, or make the machine swap.",
-            fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory.",
+            fix=f"{_one_by_one(plan, prior, allowed)} fewer slices at a time with --slices, or raise --max-memory.",
         )
     at_once = recipe.samples
     if allowed is not None and plan.solver:
         at_once = max(1, min(at_once, int((allowed - plan.rest) / (_KEPT_PAGES * plan.solver))))
     return replace(plan, solver=at_once * plan.solver, samples_at_once=at_once)
+
+
+def _one_by_one(plan: MemoryPlan, prior: ChosenPrior | None, allowed: int) -> str:
+    """How to begin a way out: with a prior that sees its slices one by one, where that is allowed."""
+    if prior is not None and prior.card.dimensions == 2:
+        one = replace(prior, section=replace(prior.section, slices_at_once=1))
+        needed = replace(plan, prior=one.bytes_needed()).total
+        if needed <= allowed:
+            return f"Add --set prior.slices_at_once=1 (about {in_words(needed)}, a little slower), reconstruct"
+    return "Reconstruct"
 
 
 def available_bytes() -> int | None:
