@@ -215,3 +215,12 @@ def test_slices_of_a_measurement_are_refused(host: Host) -> None:
     assert isinstance(measured, Acquisition)
     with pytest.raises(UsageError, match="E-RUN-06"):
         medldm.reconstruct(measured, recipe=recipe(), host=host, slices=slice(1, 3))
+
+
+def test_a_measurement_is_not_simulated_and_that_is_said(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    plain = medldm.reconstruct(measured, recipe=recipe(), host=host, device="cpu")
+    asked = medldm.reconstruct(measured, recipe=recipe(), host=host, device="cpu", simulate=True)
+    assert torch.equal(plain.image.data, asked.image.data)
+    assert not plain.record["warnings"]
+    assert "a measurement already" in asked.record["warnings"][0]

@@ -138,6 +138,8 @@ def reconstruct(
     for remark in case.history.problems:
         stage = "warning" if remark.severity == "warning" else "read"
         tell(stage, " ".join(filter(None, (remark.sentence, remark.remedy, f"({remark.code})"))))
+    if isinstance(case, Acquisition) and simulate:
+        tell("warning", "this is a measurement already: --simulate has nothing to do, and nothing is simulated")
     # The prior's card is held against the scan before anything heavy runs.
     prior = choose_prior(host, chosen, case)
     if unused := unused_prior(host, chosen):
