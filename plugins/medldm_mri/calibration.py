@@ -33,7 +33,7 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
             "E-MRI-02",
             f"The fully sampled centre of k-space has {best[0]} x {best[1]} samples (ky x kx).",
             why=f"Coil maps are estimated from at least {_LEAST} neighbouring lines.",
-            fix="Measure more calibration lines, or use maps that the measurement holds: operator.maps: simulated.",
+            fix="Measure more calibration lines; SIMULATED measurements hold their own maps, operator.maps: simulated.",
         )
     return _block(sampled, *best)
 
