@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
-from medldm.inference import Noise
+from medldm.inference import CorrelatedNoise, Noise, SliceStack
 
 SHAPE = (4, 100, 90)
+# Of Noise(7, "scan"), purpose "renoise", step 2: results that were saved are drawn again from these.
+DRAWN = (0.3434497, -2.6659994, 1.3145041)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
@@ -69,3 +71,37 @@ def test_a_sample_does_not_depend_on_its_batch(dtype):
     assert not torch.equal(small, Noise(1).like(small, "renoise", step=4))
     parts = torch.view_as_real(large) if dtype.is_complex else large
     assert float(parts.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_the_draws_of_a_case_are_those_they_ever_were():
+    drawn = Noise(7, "scan").like(torch.zeros(1, 1, 1, 3), "renoise", step=2)
+    torch.testing.assert_close(drawn.flatten(), torch.tensor(DRAWN), rtol=0, atol=1e-6)
+
+
+def test_children_are_independent_and_keep_the_numbers_of_samples():
+    x, noise = torch.zeros(3, 4, 50, 60), Noise(1, "scan")
+    sources = [noise, noise.child(0), noise.child(1), noise.child(0).child(1), noise.child(1).child(0)]
+    drawn = torch.stack([source.like(x, "renoise", step=2).flatten() for source in sources]).double()
+    n = drawn.shape[1]
+    torch.testing.assert_close(
+        drawn @ drawn.T / n, torch.eye(len(sources), dtype=torch.float64), rtol=0, atol=5 / math.sqrt(n)
+    )
+    for number in range(3):
+        for source in (noise.child(1).from_sample(number), noise.from_sample(number).child(1)):
+            assert torch.equal(
+                source.like(x[:1], "renoise", step=2), noise.child(1).like(x, "renoise", step=2)[number : number + 1]
+            )
+    # A purpose that looks like a child is none.
+    assert not torch.equal(noise.like(x, "renoise/1", step=2), noise.child(1).like(x, "renoise", step=2))
+
+
+def test_children_of_correlated_noise_are_correlated_too():
+    noise, stack = Noise(1, "scan"), SliceStack(4, 1, tuple(float(z) for z in range(6)))
+    x = torch.zeros(2, 6, 40, 50)
+    child = CorrelatedNoise.of(noise, 3.0, stack).child(2)
+    assert isinstance(child, CorrelatedNoise)
+    drawn = child.like(x, "start", step=0)
+    assert torch.equal(drawn, CorrelatedNoise.of(noise.child(2), 3.0, stack).like(x, "start", step=0))
+    assert float((drawn[:, 0] * drawn[:, 1]).mean()) == pytest.approx(math.exp(-1 / 18), abs=0.1)
+    own = CorrelatedNoise.of(noise, 3.0, stack).like(x, "start", step=0)
+    assert float((drawn * own).mean()) == pytest.approx(0, abs=0.1)

@@ -1,14 +1,18 @@
-"""docs/concepts/solvers.md is executed: its solver is installed as a plugin and passes the kit."""
+"""docs/concepts/solvers.md is executed: its solvers are built, installed as a plugin and pass the kit."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,21 +22,40 @@ import torch
 from medldm.inference import CorrelatedNoise, Noise, SliceStack, run
 from medldm.testing import SolverExample
 from medldm.testing.law import NotApplicable
-from medldm.testing.solver_laws import SOLVER_LAWS
+from medldm.testing.solver_laws import SOLVER_LAWS, law_samples_keep_their_numbers
 
 PAGE = (Path(__file__).parents[1] / "docs" / "concepts" / "solvers.md").read_text(encoding="utf-8")
 
 
+FILES = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The distribution of the page, installed in a folder."""
-    target = tmp_path_factory.mktemp("acme")
-    files = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
-    for title, text in files.items():
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the page."""
+    target = tmp_path_factory.mktemp("source")
+    for title, text in FILES.items():
         path = target / title
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
-    project = tomllib.loads(files["pyproject.toml"])["project"]
+    return target
+
+
+@pytest.fixture(scope="module")
+def folder(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The distribution of the page, installed in a folder: built as the page says where its builder is at hand."""
+    target = tmp_path_factory.mktemp("installed")
+    if importlib.util.find_spec("hatchling"):
+        build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
+        done = subprocess.run(
+            [sys.executable, "-c", build, str(target)], cwd=source, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        (wheel,) = target.glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(target)
+        return target
+    shutil.copytree(source / "acme_loop", target / "acme_loop")
+    project = tomllib.loads(FILES["pyproject.toml"])["project"]
     info = target / "acme_loop-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
@@ -50,14 +73,38 @@ def example(folder: Path):
         sys.path.remove(str(folder))
 
 
-def test_the_solver_of_the_page_passes_the_kit(folder: Path) -> None:
-    command = [sys.executable, "-m", "medldm", "plugins", "check", "acme-loop", "--json"]
+def test_a_builder_finds_the_package_of_the_page() -> None:
+    """What the builder that the page names goes by, also where it is not installed (hatchling's guess of a package)."""
+    settings = tomllib.loads(FILES["pyproject.toml"])
+    assert settings["build-system"] == {"requires": ["hatchling"], "build-backend": "hatchling.build"}
+    package = settings["project"]["name"].replace("-", "_")
+    assert f"{package}/__init__.py" in FILES
+    for module in settings["project"]["entry-points"]["medldm"].values():
+        assert module.replace(".", "/") + ".py" in FILES
+    assert {title.partition("/")[0] for title in FILES} == {package, "pyproject.toml"}
+    assert len(FILES) == 6, "as many as the page says"
+
+
+def test_the_commands_of_the_page_are_commands(folder: Path) -> None:
+    (block,) = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    install, check, reconstruct = (line.partition("#")[0].split() for line in block.splitlines())
+    assert install == ["pip", "install", "."]
+    assert check == ["medldm", "plugins", "check", "loop"]
+    assert reconstruct[:2] == ["medldm", "reconstruct"]
+    assert reconstruct[reconstruct.index("--set") + 1] == "solver.name=acme-loop"
+    (installed,) = importlib.metadata.distributions(path=[str(folder)])
+    assert {point.name: point.value for point in installed.entry_points} == {"loop": "acme_loop.plugin"}
+
+
+def test_the_solvers_of_the_page_pass_the_kit(folder: Path) -> None:
+    command = [sys.executable, "-m", "medldm", "plugins", "check", "loop", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout.splitlines()[0])["rows"]
     assert [row for row in rows if row["status"] == "failed"] == []
     assert done.returncode == 0
-    assert len(rows) > 10
+    assert {row["component"] for row in rows} >= {"solvers/acme-loop", "solvers/acme-best-of"}
+    assert len(rows) > 20
 
 
 @pytest.mark.parametrize("name", ["dpm++2m", "gradient-estimation"])
@@ -71,6 +118,35 @@ def test_its_memory_is_part_of_the_state(example: SolverExample, name: str) -> N
             continue
     found = error(other)
     assert found != error(replace(other, solver=replace(other.solver, integrator="ddim")))
+
+
+@pytest.fixture(scope="module")
+def best_of(example: SolverExample) -> SolverExample:
+    made: SolverExample = importlib.import_module("acme_loop.examples").best_of()
+    return made
+
+
+def test_candidates_that_are_samples_of_other_numbers_fail_the_kit(
+    best_of: SolverExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page says: the easy mistake of a solver around a solver."""
+    law_samples_keep_their_numbers(best_of)
+    monkeypatch.setattr(Noise, "child", Noise.from_sample)
+    with pytest.raises(AssertionError, match="drawn alone"):
+        law_samples_keep_their_numbers(best_of)
+    monkeypatch.setattr(Noise, "child", lambda noise, c: noise.from_sample(noise.first_sample + c))
+    with pytest.raises(AssertionError, match="two samples draw the same noise"):
+        law_samples_keep_their_numbers(best_of)
+
+
+def test_the_best_candidate_is_as_good_as_each(best_of: SolverExample) -> None:
+    start = torch.cat((best_of.start, best_of.start))
+    best = run(best_of.solver.solve(best_of.likelihood, best_of.prior, start, Noise(1))).estimate
+    loop = super(type(best_of.solver), best_of.solver)
+    runs = [run(loop.solve(best_of.likelihood, best_of.prior, start, Noise(1).child(c))).estimate for c in range(2)]
+    energies = torch.stack([best_of.likelihood.energy(u) for u in runs])
+    torch.testing.assert_close(best_of.likelihood.energy(best), energies.amin(0))
+    assert not torch.equal(best[0], best[1])
 
 
 def error(example: SolverExample, noise: Noise | None = None) -> float:

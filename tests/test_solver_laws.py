@@ -151,7 +151,10 @@ class Renoising:
             weight = 4.0 / len(clean) if self.broken == "mix" else 4.0
             estimate = clean if self.broken == "prox" else likelihood.prox(clean, weight, iterations=20)
             z = prior.encode(estimate)
-            z = z + levels[k + 1] * noise.like(z, "renoise", step=k)
+            drawn = noise.from_sample(0) if self.broken == "number" else noise
+            z = z + levels[k + 1] * drawn.like(z, "renoise", step=k)
+            if self.broken == "neighbour":
+                z = z + levels[k + 1] * noise.from_sample(noise.first_sample + 1).like(z, "renoise", step=k)
             yield Step(k, 4, levels[k], z, estimate, {"z": z, "index": torch.tensor(k)})
 
 
@@ -191,7 +194,9 @@ BROKEN_WITH_A_PRIOR: list[tuple[solver_laws.SolverLaw, str, list[solver_laws.Sol
     (solver_laws.law_keeps_no_graph, "graph", []),
     # Without the proximal step the measurement has no say.
     (solver_laws.law_proximal_as_declared, "prox", [solver_laws.law_recovers_the_truth]),
-    (solver_laws.law_samples_do_not_mix, "mix", []),
+    (solver_laws.law_samples_do_not_mix, "mix", [solver_laws.law_samples_keep_their_numbers]),
+    (solver_laws.law_samples_keep_their_numbers, "number", []),
+    (solver_laws.law_samples_keep_their_numbers, "neighbour", []),
 ]
 
 

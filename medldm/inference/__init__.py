@@ -40,6 +40,7 @@ from medldm.inference.tiling import Tiling, tiled
 from medldm.inference.transmission_poisson import TransmissionPoisson
 from medldm.inference.turned import Turned
 from medldm.inference.weighted_gaussian import WeightedGaussian
+from medldm.inference.weighted_norm import spectral_norm, weighted_norm
 
 __all__ = [
     "AlternatingPlanes",
@@ -94,5 +95,7 @@ __all__ = [
     "is_regressor",
     "measurement_noise",
     "run",
+    "spectral_norm",
     "tiled",
+    "weighted_norm",
 ]

@@ -71,7 +71,7 @@ class CorrelatedNoise(Noise):
     @classmethod
     def of(cls, noise: Noise, length_mm: float, *stacks: SliceStack) -> Self:
         """The correlated form of a source of noise."""
-        return cls(noise.seed, noise.case, stacks, length_mm, first_sample=noise.first_sample)
+        return cls(noise.seed, noise.case, stacks, length_mm, first_sample=noise.first_sample, branch=noise.branch)
 
     def like(self, x: Tensor, purpose: str, *, step: int) -> Tensor:
         """Noise of the shape of ``x``, N(0, 1) per real component, correlated along its stack.

@@ -1,8 +1,8 @@
 """Random numbers that depend on what they are for, not on how the work was cut up.
 
-The generator is counter-based (Philox, Salmon et al. 2011): a draw is addressed by (seed, case, stream, sample, step,
-slice), so batching, device, worker and resumption do not change it. Complex noise has the given standard deviation
-**per real component**; this is the only place in medldm that draws it.
+The generator is counter-based (Philox, Salmon et al. 2011): a draw is addressed by (seed, case, child, stream, sample,
+step, slice), so batching, device, worker and resumption do not change it. Complex noise has the given standard
+deviation **per real component**; this is the only place in medldm that draws it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,30 @@ class Noise:
         seed: of the recipe, ``run.seed``.
         case: identity of the case; the same scan gives the same draws in any batch.
         first_sample: number of the first sample that :meth:`like` draws for.
+        branch: which child of which this is, see :meth:`child`; empty for the noise of the case itself.
     """
 
     seed: int
     case: str = ""
     first_sample: int = field(default=0, kw_only=True)
+    branch: str = field(default="", kw_only=True)
 
     def from_sample(self, number: int) -> Self:
         """The draws of the samples from this number on, whatever else is drawn with them."""
         return replace(self, first_sample=number)
 
+    def child(self, number: int) -> Self:
+        """A source of its own for one of several runs within a solver (candidates, particles, restarts).
+
+        Its draws are independent of this one's and of those of children with other numbers. Samples keep their
+        numbers: sample ``s`` of child ``k`` is the same, whatever else is drawn with it. A child has children too.
+        """
+        return replace(self, branch=f"{self.branch}/{number}")
+
     def stream(self, purpose: str, *, step: int = 0, sample: int = 0, slice_: int = 0) -> np.random.Generator:
         """A generator for one purpose (``"measurement"``, ``"mask"``, ``"renoise"``, ...)."""
-        text = f"{self.seed}/{self.case}/{purpose}".encode()
+        # Of no branch, the text is what it was before there were children: its draws stay the same.
+        text = f"{self.seed}/{self.case}/{purpose}{self.branch and chr(0) + self.branch}".encode()
         key = np.frombuffer(hashlib.sha256(text).digest()[:16], dtype=np.uint64)
         counter = np.array([0, slice_, step, sample], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ NOISE = Noise(7, "conformance")
 REPEATED = 1e-4
 
 
-def steps(example: SolverExample, start: Tensor | None = None) -> list[Step]:
+def steps(example: SolverExample, start: Tensor | None = None, noise: Noise = NOISE) -> list[Step]:
     """All steps of the solver, their tensors copied so that later iterations cannot change them."""
     begin = example.start if start is None else start
     found = []
-    for step in example.solver.solve(example.likelihood, example.prior, begin, NOISE):
+    for step in example.solver.solve(example.likelihood, example.prior, begin, noise):
         state = {name: tensor.clone() for name, tensor in step.state.items()}
         found.append(Step(step.index, step.total, step.sigma, step.sample.clone(), step.estimate.clone(), state))
     return found
@@ -118,6 +119,40 @@ def law_samples_do_not_mix(example: SolverExample) -> None:
     require_close(together[: len(alone)], alone, REPEATED, "a second sample changes the first")
 
 
+def law_samples_keep_their_numbers(example: SolverExample) -> None:
+    """A sample is the same drawn alone or in a group, and no two share noise: each draws by its own number.
+
+    Samples 3 and 4, together and each alone; the iterates of all steps, since an estimate may have forgotten its noise.
+    """
+    start = example.start[:1]
+    together = steps(example, torch.cat((start, start)), NOISE.from_sample(3))
+    watched = [_Watched(NOISE.seed, NOISE.case, first_sample=number) for number in (3, 4)]
+    for at, noise in enumerate(watched):
+        alone = steps(example, start.clone(), noise)
+        pairs = [(one.sample, both.sample) for one, both in zip(alone, together, strict=True)]
+        pairs.append((alone[-1].estimate, together[-1].estimate))
+        for one, both in pairs:
+            sentence = "a sample drawn alone is another than drawn in a group with the same number"
+            require_close(one, both[at : at + 1], REPEATED, sentence)
+    # Without a prior there are no samples, and the probe of a step length may be any noise.
+    shared = watched[0].drawn & watched[1].drawn if example.prior is not None else set()
+    require(
+        not shared, f"two samples draw the same noise, e.g. (child, purpose, step, sample) {min(shared, default=())}"
+    )
+
+
+@dataclass(frozen=True)
+class _Watched(Noise):
+    """Noise that keeps the addresses of what it draws like images, its children's and those of other samples too."""
+
+    drawn: set[tuple[str, str, int, int]] = field(default_factory=set, kw_only=True, compare=False)
+
+    def like(self, x: Tensor, purpose: str, *, step: int) -> Tensor:
+        numbers = range(self.first_sample, self.first_sample + len(x))
+        self.drawn.update((self.branch, purpose, step, number) for number in numbers)
+        return super().like(x, purpose, step=step)
+
+
 def law_proximal_as_declared(example: SolverExample) -> None:
     """With a prior: takes the likelihood's proximal step, where slices are coupled, or says ``proximal = False``."""
     if example.prior is None:
@@ -156,4 +191,5 @@ SOLVER_LAWS: tuple[SolverLaw, ...] = (
     law_reproducible,
     law_inputs_unchanged,
     law_samples_do_not_mix,
+    law_samples_keep_their_numbers,
 )

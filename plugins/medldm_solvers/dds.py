@@ -10,12 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
+from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator, weighted_norm
 from medldm_solvers import references as papers
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import weighted_norm
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,11 @@ class DDS:
             memory = extrapolate.nothing(x)
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
-            # Tweedie's estimate
+            # Tweedie's formula: E[x0 | x]
             v = prior.denoise(x, x.real.new_full((len(x),), sigma))
-            # the Krylov subspace method in place of the gradient
+            # conjugate gradients from v, in place of DPS's gradient: (I + gamma A^H A) u = v + gamma A^H y
             u = likelihood.prox(v, weight, start=v, iterations=self.cg_iterations)
-            # DDIM: the deterministic direction is that of v
+            # DDIM step from u: x' = u + sigma' (sqrt(1 - eta^2) (x - v) / sigma + eta n)
             aim, memory = extrapolate(levels, k, x, v, memory)
             fresh = noise.like(x, "renoise", step=k) if self.eta > 0 and after > 0 else None
             x = advance(x, aim, sigma, after, self.eta**2, fresh, shift=u - v)

@@ -10,12 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, Likelihood, Noise, QuadraticTerm, Step, advance
+from medldm.inference import DiffusionPrior, Likelihood, Noise, QuadraticTerm, Step, advance, weighted_norm
 from medldm.operators import FiniteDifference, Space
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import weighted_norm
 from medldm_solvers.references import DIFFUSION_MBIR, SCORE_SDE
 
 
@@ -77,22 +76,23 @@ class DiffusionMBIR:
             b = torch.zeros_like(d)
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
-            # predictor: reverse diffusion of the variance-exploding process, its mean alone at the end
+            # predictor of Song et al.: reverse diffusion of the variance-exploding process, its mean alone at the end
             clean = prior.denoise(x, x.real.new_full((len(x),), sigma))
             fresh = noise.like(x, "renoise", step=k) if after > 0 else None
             x = advance(x, clean, sigma, after, 1 - (after / sigma) ** 2, fresh)
-            # corrector: Langevin, its step from the ratio of norms of score and noise
+            # corrector of Song et al.: Langevin, its step 2 (snr |n| / |score|)^2
             if after > 0 and self.snr > 0:
                 score = (prior.denoise(x, x.real.new_full((len(x),), after)) - x) / after**2
                 n = noise.like(x, "correct", step=k)
                 ratio = self.snr * prior.space.norm(n) / prior.space.norm(score).clamp(min=1e-12)
                 step = (2 * ratio**2).reshape(-1, 1, 1, 1)
                 x = x + step * score + (2 * step).sqrt() * n
-            # ADMM: (A^H W A + rho D^T D) x = A^H W y + rho D^T (d - b), from the noisy x. A trace of it
+            # ADMM, its image: (A^H W A + rho D^T D) x = A^H W y + rho D^T (d - b), from the noisy x. A trace of it
             # in the system keeps what neither data nor differences see in place.
             pull = D.H(d - b) * (penalty / w)
             coupled = QuadraticTerm(D, penalty)
             x = likelihood.prox(x + pull, w, coupled, start=x, iterations=self.cg_iterations)
+            # ADMM, its split d = shrink(D x + b, lam / rho) and its dual b + D x - d
             differences = D(x)
             d = _shrunk(differences + b, threshold)
             b = b + differences - d

@@ -10,11 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import BoundPrior, DiffusionPrior, Likelihood, Noise, Step, advance
+from medldm.inference import BoundPrior, DiffusionPrior, Likelihood, Noise, Step, advance, weighted_norm
 from medldm_solvers import references as papers
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import weighted_norm
 
 
 @dataclass(frozen=True)

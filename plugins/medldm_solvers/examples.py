@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medldm.inference import Gaussian
+from medldm.inference.weighted_norm import MARGIN
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 from medldm.testing import SolverExample
 from medldm.testing.closed_form import AffineRegressor, GaussianLatents, GaussianPrior
@@ -23,7 +24,6 @@ from medldm_solvers.fbp import FilteredBackProjection
 from medldm_solvers.l1_wavelet import L1Wavelet
 from medldm_solvers.latent_zdds import LatentZDDS
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.psld import PSLD
 from medldm_solvers.red_diff import REDDiff
 from medldm_solvers.resample import ReSample

@@ -10,10 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Step, weighted_norm
 from medldm_solvers.image_scale import image_scale, unstated_noise
 from medldm_solvers.linear_data import quadratic
-from medldm_solvers.operator_size import weighted_norm
 from medldm_solvers.references import FISTA, SPARSE_MRI
 from medldm_solvers.wavelet import WaveletTransform
 

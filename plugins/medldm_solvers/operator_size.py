@@ -5,28 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medldm.inference import Noise
-from medldm.operators import Diagonal, LinearOperator, operator_norm
-
-# The power method approaches the norm from below.
-MARGIN = 1.02
-
-
-def spectral_norm(operator: LinearOperator, noise: Noise, device: torch.device) -> float:
-    """An upper estimate of ``max |A x| / |x|``."""
-    generator = torch.Generator(device).manual_seed(int(noise.stream("operator-norm").integers(2**62)))
-    return MARGIN * operator_norm(operator, generator=generator)
-
-
-def weighted_norm(operator: LinearOperator, weights: Tensor, noise: Noise, device: torch.device) -> float:
-    """An upper estimate of ``max |W^(1/2) A x| / |x|``.
-
-    One weight for all samples that count leaves the operator its own, often much cheaper, gram.
-    """
-    largest = weights.max()
-    if bool(((weights == largest) | (weights == 0)).all()):
-        return spectral_norm(operator, noise, device) * float(largest.sqrt())
-    return spectral_norm(Diagonal(operator.codomain, weights.sqrt()) @ operator, noise, device)
+from medldm.inference import Noise, spectral_norm
+from medldm.operators import LinearOperator
 
 
 def absolute_sums(operator: LinearOperator, noise: Noise, like: Tensor, row_weights: Tensor) -> tuple[Tensor, Tensor]:

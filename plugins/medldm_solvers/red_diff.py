@@ -10,10 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Step
+from medldm.inference import DiffusionPrior, Likelihood, Noise, Step, weighted_norm
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import weighted_norm
 from medldm_solvers.references import RED_DIFF
 
 

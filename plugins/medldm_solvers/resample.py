@@ -77,11 +77,10 @@ class ReSample:
             z, u, first = coded + levels[0] * noise.like(coded, "start", step=0), start, 0
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
-            # algorithm 1: Tweedie's estimate of the latent, and a DDIM step
+            # algorithm 1: Tweedie's estimate of the latent, a DDIM step, hard data consistency, and back to the level
             clean = prior.denoise(z, z.real.new_full((len(z),), sigma))
             z = advance(z, clean, sigma, after)
             if k % self.every == 0 or k == self.steps - 1:
-                # hard data consistency, and back to the level
                 u, fitted = self._fit(likelihood, prior, clean, sigma)
                 fresh = noise.like(z, "resample", step=k)
                 z = resampled(z, fitted, sigma, after, self.gamma, fresh) if after > 0 else fitted
@@ -117,5 +116,4 @@ def resampled(z: Tensor, fitted: Tensor, sigma: float, after: float, gamma: floa
     (1 - a_t / a)``, as in its program, is here ``s = s_p / a = gamma after^2 (1 - after^2 / sigma^2)``.
     """
     share = 1 / (1 + gamma * (1 - (after / sigma) ** 2))  # after^2 / (s + after^2)
-    drawn: Tensor = fitted + share * (z - fitted) + after * (1 - share) ** 0.5 * fresh
-    return drawn
+    return torch.add(fitted + share * (z - fitted), after * (1 - share) ** 0.5 * fresh)

@@ -12,20 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.errors import ComponentMissing
-from medldm.inference import (
-    BoundPrior,
-    DiffusionPrior,
-    HasPerturbation,
-    Likelihood,
-    Noise,
-    Step,
-    advance,
-    integrator,
-)
+from medldm.inference import BoundPrior, DiffusionPrior, HasPerturbation, Likelihood, Noise, Step, advance, integrator
+from medldm.inference.weighted_norm import weighted_norm
 from medldm_solvers.image_prior import image_prior
 from medldm_solvers.linear_data import quadratic
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import weighted_norm
 from medldm_solvers.references import DPM_SOLVER, PNP_DM, SPLIT_GIBBS
 
 
@@ -97,12 +88,12 @@ class SplitGibbs:
         x, first = (state["x"], int(state["index"]) + 1) if state else (start, 0)
         measured = likelihood.measurement.expand(len(x), *likelihood.operator.codomain.shape)
         for k in range(first, len(levels)):
-            # z given x: (A^H W A + w) z = A^H W y + w x + A^H W^1/2 n1 + w^1/2 n2
+            # likelihood step of PnP-DM, z given x: (A^H W A + w) z = A^H W y + w x + A^H W^1/2 n1 + w^1/2 n2
             w = levels[k] ** -2
             perturbed = likelihood.perturbation(noise.like(measured, "likelihood", step=k))
             v = x + perturbed / w + noise.like(x, "coupling", step=k) / math.sqrt(w)
             z = likelihood.prox(v, w, start=x, iterations=self.cg_iterations)
-            # x given z: the prior's law of a clean image behind the noisy z
+            # prior step of PnP-DM, x given z: the prior's law of a clean image behind the noisy z
             x = self._clean(prior, z, levels[k], noise, k)
             yield Step(k, len(levels), levels[k], x, x, {"x": x, "index": torch.tensor(k)})
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from medldm.inference import Gaussian, Noise, WeightedGaussian, run
+from medldm.inference.weighted_norm import MARGIN
 from medldm.operators import Diagonal, LinearOperator, Space
 from medldm.testing.closed_form import GaussianPrior
 from medldm_solvers.dds import DDS
 from medldm_solvers.diffpir import DiffPIR
-from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.zdds import ZDDS
 
 NOISE = Noise(11)

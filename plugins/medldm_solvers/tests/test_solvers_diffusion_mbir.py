@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from medldm.inference import Gaussian, Noise, run
+from medldm.inference.weighted_norm import MARGIN
 from medldm.operators import Diagonal, Identity, Space
 from medldm.testing.closed_form import GaussianPrior
 from medldm_solvers.diffusion_mbir import DiffusionMBIR, _shrunk
-from medldm_solvers.operator_size import MARGIN
 
 NOISE = Noise(29)
 

@@ -7,10 +7,10 @@ import torch
 
 from medldm.inference import Denoiser, Gaussian, Noise, PixelPrior, run
 from medldm.inference.parametrization import edm
+from medldm.inference.weighted_norm import MARGIN
 from medldm.operators import Diagonal, Identity, Space
 from medldm.testing.closed_form import GaussianNetwork, GaussianPrior
 from medldm_solvers.dps import DPS, _misfit
-from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.red_diff import REDDiff
 
 NOISE = Noise(23)

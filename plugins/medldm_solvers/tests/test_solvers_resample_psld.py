@@ -9,10 +9,10 @@ import torch
 
 from medldm.errors import ComponentMissing
 from medldm.inference import Gaussian, Noise, run
+from medldm.inference.weighted_norm import MARGIN
 from medldm.operators import Diagonal, Space
 from medldm.testing.closed_form import GaussianLatents, GaussianPrior
 from medldm_solvers.noise_range import descent
-from medldm_solvers.operator_size import MARGIN
 from medldm_solvers.psld import PSLD
 from medldm_solvers.resample import ReSample, resampled
 
