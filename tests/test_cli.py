@@ -242,8 +242,10 @@ def test_ctrl_c_saves_and_resume_finishes_the_same(brain: Path, recipe: Path, tm
         if json.loads(line)["event"] == "step":
             break
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
+    told = json.loads(rest.splitlines()[-1])
+    assert told["code"] == "E-INT-01" and "the state is saved" in told["what"] and "--resume" in told["what"]
     assert not out.exists()
     state = tmp_path / "out.state.safetensors"
     assert load_file(state)
@@ -254,6 +256,46 @@ def test_ctrl_c_saves_and_resume_finishes_the_same(brain: Path, recipe: Path, tm
     same = [(tmp_path / name / "reconstruction.nii.gz").read_bytes() for name in ("whole", "out")]
     assert same[0] == same[1]
     assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "sentence"),
+    [
+        ("pose", (), "Interrupted before a state was saved. The same command begins anew."),
+        ("trial_of", (), "Interrupted before a state was saved. The same command begins anew."),
+        ("trial_of", ("--resume",), "Interrupted before this run saved a state."),
+        ("uncertainty_of", (), "Interrupted; the state is saved. The same command with --resume goes on from it."),
+    ],
+)
+def test_ctrl_c_says_whether_a_state_was_saved(
+    stage: str,
+    words: tuple[str, ...],
+    sentence: str,
+    brain: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"medldm.pipeline.reconstruct.{stage}", interrupted)
+    monkeypatch.setattr("medldm.pipeline.progress.SAVE_EVERY_SECONDS", 0.0)
+    base = ("reconstruct", brain, "--simulate", "-r", recipe, "--modality", "MR", "-o", tmp_path / "out")
+    code, _, text = run(*base, "--set", "solver.name=tv", *words)
+    assert code == 130
+    assert sentence in " ".join(text.split())
+    assert bool(list(tmp_path.glob("out*"))) is ("is saved" in sentence)
+
+
+def test_ctrl_c_elsewhere_promises_nothing(brain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medldm.pipeline.evaluate.evaluate", interrupted)
+    code, _, text = run("evaluate", brain, "--truth", brain)
+    assert code == 130
+    assert text == "error E-INT-01: Interrupted.\n"
 
 
 @pytest.mark.parametrize("command", ["demo", "inspect", "reconstruct", "simulate", "evaluate", "benchmark", "doctor"])

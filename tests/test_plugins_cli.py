@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from medldm.cli.app import app
+from medldm.cli.matrix import print_matrix
+from medldm.testing.matrix import Pair
 
 SOUND = '''
 from __future__ import annotations
@@ -189,6 +194,33 @@ def test_matrix_says_why_not() -> None:
     result = run("matrix")
     assert result.exit_code == 0
     assert "fbp with dimmed: It needs an operator with a filtered back-projection" in result.stdout
+
+
+def test_matrix_is_whole_at_any_width() -> None:
+    solvers = ["fbp", *(f"a-solver-of-length-{n}" for n in range(12))]
+    pairs = [Pair(name, solver, (name, solver) != ("ct", "fbp")) for name in ("ct", "mri-slices") for solver in solvers]
+    pairs[0] = Pair("ct", "fbp", False, ("It needs [more].",))
+    shown = {}
+    for width in (80, 400):
+        console = Console(width=width, color_system=None, file=io.StringIO())
+        print_matrix(console, pairs)
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+        for word in (*solvers, "ct", "mri-slices", "fbp with ct: It needs [more]."):
+            assert word in text
+        shown[width] = text
+    assert shown[400].count("yes") == len(pairs) - 1 and shown[400].count(" no ") == 1
+    assert shown[80].count("a-solver-of-length-7") == 2 and "does not run with" in shown[80]
+
+
+@pytest.mark.parametrize("width", ["80", "400"])
+def test_matrix_of_the_installed_plugins_is_readable(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    text = run("matrix").stdout
+    assert "…" not in text
+    assert {row["solver"] for row in rows("matrix")} <= set(re.findall(r"[\w-]+", text))
 
 
 @pytest.mark.parametrize("command", ["list", "show", "check", "matrix"])

@@ -10,6 +10,7 @@ import typer
 
 from medldm.cli import batch_state, options
 from medldm.cli.durations import seconds
+from medldm.cli.failure import when_interrupted
 from medldm.cli.session import Session, finish, session_of
 
 if TYPE_CHECKING:
@@ -348,7 +349,10 @@ def _displayed(
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ended)  # how Slurm and init systems say that time is up
-    with BatchDisplay(as_json=as_json, quiet=quiet, anonymous=settings.anonymous) as display:
+    with (
+        when_interrupted(lambda: "Interrupted; what is finished or was saved is kept. The same command goes on."),
+        BatchDisplay(as_json=as_json, quiet=quiet, anonymous=settings.anonymous) as display,
+    ):
         scans = work(display)
         display.ended(out, scans)
     if not quiet and not as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medldm.cli import options
+from medldm.cli.failure import when_interrupted
 from medldm.cli.session import finish, session_of
 
 # Of the columns of the results, those that fit a terminal.
@@ -66,7 +67,13 @@ def command(
             rows = read_rows(log) if resume else []
             log.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
             pictures = SuitePictures(out / "pictures")
-            with Reporter(as_json=as_json, quiet=quiet) as reporter, log.open("a", encoding="utf-8") as file:
+            with (
+                when_interrupted(
+                    lambda: "Interrupted; finished rows are kept. The same command with --resume goes on."
+                ),
+                Reporter(as_json=as_json, quiet=quiet) as reporter,
+                log.open("a", encoding="utf-8") as file,
+            ):
                 for row in run_suite(
                     session_of(context).host(),
                     plan,

@@ -5,11 +5,28 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from medldm.errors import MedldmError
 
 INTERRUPTED = 130
+
+
+@contextmanager
+def when_interrupted(tell: Callable[[], str]) -> Iterator[None]:
+    """Let a command say what an interruption leaves behind, and what to do next.
+
+    Args:
+        tell: a sentence or two, asked for when ``KeyboardInterrupt`` passes.
+
+    Raises:
+        KeyboardInterrupt: the one that passed, with that text.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(tell()) from stop
 
 
 def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False) -> int:
@@ -25,12 +42,8 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
     except MedldmError as error:
         report(error, as_json=as_json)
         return error.exit_code
-    except KeyboardInterrupt:
-        _print(
-            "error E-INT-01: Interrupted; what was saved is kept: --resume goes on, a batch does by itself.",
-            as_json,
-            "E-INT-01",
-        )
+    except KeyboardInterrupt as stop:
+        _print(f"error E-INT-01: {stop.args[0] if stop.args else 'Interrupted.'}", as_json, "E-INT-01")
         return INTERRUPTED
     except MemoryError:
         _print(

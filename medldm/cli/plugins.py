@@ -140,25 +140,15 @@ def matrix(context: typer.Context, as_json: options.Json = False) -> None:
 
     def work() -> None:
         from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
 
+        from medldm.cli.matrix import print_matrix
         from medldm.testing.matrix import matrix as pairs_of
 
         pairs = pairs_of(session_of(context).host())
         if as_json:
             print_rows("matrix", [asdict(pair) for pair in pairs])
-            return
-        console = Console()
-        solvers = list(dict.fromkeys(pair.solver for pair in pairs))
-        table = Table("physics", *solvers)
-        for physics in dict.fromkeys(pair.physics for pair in pairs):
-            runs = {pair.solver: pair.runs for pair in pairs if pair.physics == physics}
-            table.add_row(escape(physics), *("[green]yes[/]" if runs[solver] else "[red]no[/]" for solver in solvers))
-        console.print(table)
-        for pair in pairs:
-            for reason in pair.reasons:
-                console.print(f"{escape(pair.solver)} with {escape(pair.physics)}: {escape(reason)}", highlight=False)
+        else:
+            print_matrix(Console(), pairs)
 
     finish(work, as_json=as_json)
 

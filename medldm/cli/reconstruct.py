@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medldm.cli import options
+from medldm.cli.failure import when_interrupted
 from medldm.cli.session import finish, session_of
 
 
@@ -98,23 +99,24 @@ def command(
                 if there is not None:
                     reporter.console.print(f"already finished: {there}", highlight=False)
                     return
-            result = reconstruct(
-                source,
-                out,
-                recipe=chosen,
-                simulate=simulate,
-                truth=truth,
-                read=request,
-                slices=cut,
-                device=device,
-                max_memory=limit,
-                resume=resume,
-                overwrite=overwrite,
-                anonymous=anonymous_names,
-                host=host,
-                listeners=[reporter],
-                pages=[report_page],
-            )
+            with when_interrupted(lambda: _left_behind(saved=reporter.saved, resume=resume)):
+                result = reconstruct(
+                    source,
+                    out,
+                    recipe=chosen,
+                    simulate=simulate,
+                    truth=truth,
+                    read=request,
+                    slices=cut,
+                    device=device,
+                    max_memory=limit,
+                    resume=resume,
+                    overwrite=overwrite,
+                    anonymous=anonymous_names,
+                    host=host,
+                    listeners=[reporter],
+                    pages=[report_page],
+                )
             if not as_json and not quiet:
                 from medldm.cli.tables import print_metrics
 
@@ -124,3 +126,12 @@ def command(
                 reporter.console.print(f"look at [bold]{page}[/]", highlight=False)
 
     finish(work, as_json=as_json, verbose=verbose)
+
+
+def _left_behind(*, saved: bool, resume: bool) -> str:
+    """What an interrupted run leaves, in words."""
+    if saved:
+        return "Interrupted; the state is saved. The same command with --resume goes on from it."
+    if resume:
+        return "Interrupted before this run saved a state. Whatever an earlier one saved is kept: run it again."
+    return "Interrupted before a state was saved. The same command begins anew."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 # Metrics in the order people look for them; the rest follows by name.
@@ -44,11 +45,29 @@ def print_metrics(console: Console, record: Mapping[str, Any]) -> None:
 
 
 def print_calibration(console: Console, values: Mapping[str, Any]) -> None:
-    """Coverage of the predictive intervals, and error against spread."""
-    table = Table("interval", "covers", title=f"{values['samples']} samples, {values['voxels']} voxels of the object")
+    """Coverage of the predictive intervals, and error against spread.
+
+    Samples of a solver that does not draw from the posterior have no intervals, and the lines say so.
+    """
+    exact, solver = values.get("exact"), escape(str(values.get("solver") or "the solver"))
+    table = Table(
+        "interval" if exact else "taken as interval",
+        "covers",
+        title=f"{values['samples']} samples, {values['voxels']} voxels of the object",
+    )
     for level, covered in values["coverage"].items():
         table.add_row(f"{float(level):.0%}", f"{covered:.1%}")
     console.print(table)
+    if exact:
+        sentence = f"{solver} draws from the posterior: these are its predictive intervals"
+    elif exact is None:
+        sentence = "[yellow]whether the solver draws from the posterior is not known[/]: these may be mere spreads"
+    else:
+        sentence = (
+            f"[yellow]{solver} does not claim to draw from the posterior[/]: these are spreads of its samples taken as "
+            "intervals, and need not cover what they name; split-gibbs has intervals"
+        )
+    console.print(sentence, highlight=False)
     if values.get("model_error"):
         console.print(
             f"a model error of {values['model_error']:.4g}, which all samples share, is part of the intervals",

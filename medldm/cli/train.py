@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medldm.cli import options
+from medldm.cli.failure import when_interrupted
 from medldm.cli.session import finish, session_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ From = Annotated[
     str,
     typer.Option("--from", metavar="PRIOR", help="Prior, by name or folder, whose weights to begin at: fine-tuning."),
 ]
+# A training that is asked to stop saves its state, but not while it reads scans or is stopped at once.
+_LEFT_BEHIND = "Interrupted. With --resume the same command goes on from the state in OUT, without one it begins anew."
 
 
 @app.command("autoencoder")
@@ -199,7 +202,7 @@ class _Job:
         settings, written = read_config(self.config, self.assignments, role=role, begin_at=self.begin_at)
         # Of several processes, which a launcher numbers, one tells.
         alone = os.environ.get("RANK", "0") == "0"
-        with Reporter(as_json=as_json, quiet=quiet) as reporter:
+        with when_interrupted(lambda: _LEFT_BEHIND), Reporter(as_json=as_json, quiet=quiet) as reporter:
             tell = _teller(reporter) if alone else _silent
             host = session_of(context).host()
             make: Callable[..., list[Path]] = train_autoencoder if role == "autoencoder" else train_denoiser
