@@ -71,7 +71,8 @@ def rows_are_truncated(data: Tensor, geometry: Geometry) -> bool:
     off = abs(low + high) > _DISPLACED * (high - low)
     found = truncation(data, "both" if not off else ("last" if low + high > 0 else "first"))
     if found.noticeable:
-        sentence = found.sentence("rows")
+        # Of one detector row every row of bins is a view.
+        sentence = found.sentence("views" if 1 in data.shape[:2] else "detector rows, counted in every view,")
         _log.warning("%s %s They are continued smoothly for filtered back-projection.", "E-CT-25", sentence)
     return found.noticeable
 

@@ -23,6 +23,8 @@ from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, requi
 from medldm_rawdata.kspace_transform import without_oversampling
 from medldm_rawdata.one_scan import OneScanReader
 
+_NAMES = ("kspace", "ismrmrd_header")
+
 
 @dataclass(frozen=True)
 class FastMriReader(OneScanReader):
@@ -31,18 +33,19 @@ class FastMriReader(OneScanReader):
     format: ClassVar[str] = "fastmri"
 
     def accepts(self, path: Path) -> bool:
-        """By the names of its two datasets."""
+        """By the names of its two datasets; with one of them, and damaged, it is taken to be told what is wrong."""
         if not hdf5_file.is_hdf5(path):
             return False
-        try:
-            with hdf5_file.opened(path) as file:
-                return "kspace" in file and "ismrmrd_header" in file
-        except InputRefused:
-            return False
+        names = hdf5_file.names_in(path)
+        if names is None:
+            return any(hdf5_file.begins_with(path, name.encode()) for name in _NAMES)
+        return any(name in names for name in _NAMES)
 
     def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
         """See :class:`OneScanReader`."""
         with hdf5_file.opened(path) as file:
+            if not set(_NAMES) <= set(file):
+                raise hdf5_file.unlike(path, file, "fastMRI", " and ".join(_NAMES))
             header = ScanHeader.parse(
                 hdf5_file.text_of(hdf5_file.member(file, "ismrmrd_header", path), path), path.name
             )

@@ -18,6 +18,10 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Deflate, shuffle, Fletcher's checksum, szip, LZF: compiled in. Others would load a plugin from a search path.
 _FILTERS = {1, 2, 3, 4, 32000}
 
+_HEAD = 1 << 16
+# Of the data sets of a file that a refusal names, and of the length of each name.
+_LISTED, _LONGEST = 12, 60
+
 
 def is_hdf5(path: Path) -> bool:
     """By its first bytes; never raises."""
@@ -26,6 +30,49 @@ def is_hdf5(path: Path) -> bool:
             return path.is_file() and file.read(len(_SIGNATURE)) == _SIGNATURE
     except OSError:
         return False
+
+
+def names_in(path: Path) -> dict[str, bool] | None:
+    """Names at the top and whether the file itself holds them, no link followed; None where it will not open."""
+    try:
+        with opened(path) as file:
+            return {str(name): isinstance(file.get(name, getlink=True), h5py.HardLink) for name in file}
+    except InputRefused:
+        return None
+
+
+def begins_with(path: Path, word: bytes) -> bool:
+    """Whether a word stands near the beginning, where names are stored: all that a damaged file tells."""
+    try:
+        with path.open("rb") as file:
+            return word in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def contents(group: Any) -> str:
+    """Some data sets of a file and their sizes, in words; links are not followed."""
+    found: list[str] = []
+
+    def note(name: str, node: Any) -> bool | None:
+        if isinstance(node, h5py.Dataset):
+            size = " x ".join(map(str, node.shape or ())) or "one value"
+            found.append(f"{name[:_LONGEST]} ({size})")
+        return True if len(found) > _LISTED else None
+
+    group.visititems(note)
+    more = " and more" if len(found) > _LISTED else ""
+    return f"{', '.join(found[:_LISTED]) or 'no data sets'}{more}"
+
+
+def unlike(path: Path, group: Any, nearest: str, needs: str) -> InputRefused:
+    """The refusal of a file that resembles a format and lacks what it is read from."""
+    return InputRefused(
+        "E-KSP-08",
+        f"{path.name} holds {contents(group)}; the nearest format, {nearest}, has {needs}.",
+        why="What is not stored under its name is not guessed.",
+        fix="Convert the scan again, or store the array as .npy with a JSON: see the README of medldm_rawdata.",
+    )
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
+# Of the group in most files.
+_CUSTOMARY = "dataset"
 # Counters that tell images of one file apart.
 _CASES = ("contrast", "phase", "repetition", "set")
 
@@ -32,14 +34,21 @@ class IsmrmrdReader:
     """Reads HDF5 files with a group of ``xml`` and ``data``: Cartesian slices."""
 
     def accepts(self, path: Path) -> bool:
-        """By the names of its two datasets."""
+        """By the names of its two datasets.
+
+        A file that will not open is taken too, and one whose group is a link or lacks a dataset, so that reading says
+        what is wrong. Other HDF5 files are left to other readers.
+        """
         if not hdf5_file.is_hdf5(path):
             return False
+        names = hdf5_file.names_in(path)
+        if names is None or _CUSTOMARY in names or (names and not any(names.values())):
+            return True
         try:
             with hdf5_file.opened(path) as file:
                 return _group_name(file) is not None
         except InputRefused:
-            return False
+            return True
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row for each contrast, phase, repetition and set."""
@@ -56,7 +65,7 @@ class IsmrmrdReader:
 
 def _group_name(file: Any) -> str | None:
     """The group of the measurement, ``dataset`` by custom; links are not followed to find it."""
-    names = sorted(file, key=lambda name: (name != "dataset", name))
+    names = sorted(file, key=lambda name: (name != _CUSTOMARY, name))
     for name in names[:100]:
         held = isinstance(file.get(name, getlink=True), h5py.HardLink)
         if held and isinstance(file[name], h5py.Group) and {"xml", "data"} <= set(file[name]):
@@ -68,12 +77,9 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
     with hdf5_file.opened(path) as file:
         name = _group_name(file)
         if name is None:
-            raise InputRefused(
-                "E-KSP-08",
-                f"{path.name} has no group with xml and data.",
-                why="It is no ISMRMRD file.",
-                fix="Convert the scan again.",
-            )
+            for top in list(file)[:100]:
+                hdf5_file.member(file, top, path)
+            raise hdf5_file.unlike(path, file, "ISMRMRD", "a group with xml and data")
         group = file[name]
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
         lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)

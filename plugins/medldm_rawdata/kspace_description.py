@@ -86,7 +86,7 @@ class KSpaceDescription(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(map(str, fault["loc"])) or "the file"
-            raise _invalid(file, f"{place}: {fault['type'].replace('_', ' ')}") from error
+            raise _invalid(file, f"{place}: {fault['msg'].removeprefix('Value error, ')}") from error
         except ValueError as error:
             raise _invalid(file, str(error)) from error
 

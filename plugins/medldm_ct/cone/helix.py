@@ -13,12 +13,25 @@ from medldm_ct.cone.orbit import Orbit
 
 # The outermost share of the rows over which a view fades, so that voxels enter and leave without a step.
 _FADING = 0.3
+# A step along the axis of so many usual ones is no step of a helix.
+_ODD_STEP = 3.0
 
 
 def feed_per_turn(orbit: Orbit) -> float:
     """Travel of the source along ``z`` in mm for each turn."""
     angle = max(orbit.angles) - min(orbit.angles)
     return 0.0 if angle == 0 else abs(orbit.heights[-1] - orbit.heights[0]) / angle * 2 * math.pi
+
+
+def lost_stretch(orbit: Orbit) -> tuple[float, float]:
+    """Heights in mm between which views are missing, the widest such stretch; twice the same where none are."""
+    heights = torch.tensor(orbit.heights, dtype=torch.float64).sort().values
+    steps = heights.diff()
+    if len(steps) < 2:
+        return 0.0, 0.0
+    widest = int(steps.argmax())
+    low, high = float(heights[widest]), float(heights[widest + 1])
+    return (low, high) if high - low > _ODD_STEP * float(steps.median()) else (low, low)
 
 
 def largest_feed(orbit: Orbit, radius: float) -> float:
@@ -36,7 +49,7 @@ def largest_feed(orbit: Orbit, radius: float) -> float:
 
 
 def check_pitch(orbit: Orbit, box: VoxelBox) -> None:
-    """Refuse a helix whose turns leave gaps in the image.
+    """Refuse a helix whose turns leave gaps in the image, or that lost views in the middle of it.
 
     Raises:
         InputRefused: ``E-CT-24``.
@@ -51,6 +64,17 @@ def check_pitch(orbit: Orbit, box: VoxelBox) -> None:
             f"circle of {radius:.0f} mm up to {largest:.2f} mm.",
             why="There are gaps between the turns: some points are not seen from all sides.",
             fix="Scan with a smaller pitch or more rows, or reconstruct a smaller field of view.",
+        )
+    low, high = lost_stretch(orbit)
+    middle, half = box.centre[2], box.extent[2] / 2
+    # In the middle of the stretch the detector must hold what is missing besides half a turn, on either side.
+    if feed + 2 * (high - low) > largest * (1 + 1e-9) and low < middle + half and high > middle - half and high > low:
+        raise InputRefused(
+            "E-CT-24",
+            f"The helix has no views from {low:.1f} to {high:.1f} mm along the axis: {high - low:.1f} mm in one step, "
+            f"of which its detector bridges {max(0.0, (largest - feed) / 2):.1f} mm.",
+            why="Projections were lost: what lies there is not seen from all sides.",
+            fix="Copy the scan again, or reconstruct a grid that ends before the gap.",
         )
 
 

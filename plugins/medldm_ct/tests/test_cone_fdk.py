@@ -127,6 +127,21 @@ def test_the_largest_feed_is_that_of_the_tam_window() -> None:
         FeldkampOperator(helix(feed=21.0), BOX, None)
 
 
+def test_a_helix_that_lost_views_is_refused_where_the_image_lies() -> None:
+    whole = helix()
+    check_pitch(whole, BOX)
+    middle = [k for k in range(whole.views) if not 120 <= k < 240]
+    gap = replace(whole, angles=tuple(whole.angles[k] for k in middle), heights=tuple(whole.heights[k] for k in middle))
+    with pytest.raises(InputRefused, match=r"E-CT-24.*has no views from -3\.1 to 9\.0 mm"):
+        check_pitch(gap, BOX)
+    check_pitch(gap, replace(BOX, centre=(0.0, 0.0, -15.0)))
+    # A few views that are missing leave half a turn to every point.
+    few = [k for k in range(whole.views) if not 120 <= k < 125]
+    check_pitch(
+        replace(whole, angles=tuple(whole.angles[k] for k in few), heights=tuple(whole.heights[k] for k in few)), BOX
+    )
+
+
 @pytest.mark.parametrize("name", ["flat", "curved short", "flat displaced", "helix", "truncated"])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_its_adjoint_is_exact(name: str, dtype: torch.dtype, limit: float) -> None:

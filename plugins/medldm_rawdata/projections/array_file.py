@@ -46,7 +46,8 @@ def read_array(path: Path, name: str | None, max_bytes: int) -> NDArray[Any]:
                 return _npy(part, path, max_bytes)  # type: ignore[arg-type]  # a readable stream is all it needs
         return _nifti(path, max_bytes)
     except OSError as error:
-        if not path.is_file():
+        # What the system refuses has a number; libraries raise the same type, without one, for contents.
+        if error.errno is not None or not path.is_file():
             raise unreadable(path, error) from error
         raise damaged(path, "it cannot be read to its end") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:

@@ -21,6 +21,7 @@ from medldm_rawdata.projections.ct_pd_header import is_projection
 from medldm_rawdata.projections.ct_pd_scan import ProjectionScan, files_under, scans_under
 from medldm_rawdata.projections.row import row_of, row_of_refusal
 from medldm_rawdata.projections.stated import Stated
+from medldm_rawdata.projections.views import Views
 
 FORMAT = "ct-pd"
 _INSPECTED = 4 * 2**30
@@ -77,8 +78,8 @@ class CtPdReader:
         """The scan asked for.
 
         Raises:
-            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-16, E-PRJ-17, E-PRJ-20, and E-PRJ-24 when there are several scans
-                and none, or another, is named; see the plugin's README.
+            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-16, E-PRJ-17, E-PRJ-20, E-PRJ-26, and E-PRJ-24 when there are
+                several scans and none, or another, is named; see the plugin's README.
         """
         cases, stated = _cases(path), Stated.beside(path)
         names = [f"#{index}" for index in range(1, len(cases) + 1)]
@@ -126,5 +127,9 @@ def _row(index: int, case: _Case, path: Path, stated: Stated) -> SeriesRow:
         grid = grid_of(trajectory_of(case.scan, stated), case.scan, stated)
         shape, spacing, orientation = grid.shape, grid.spacing, grid.orientation
         description, problems = case.words, case.scan.problems
+        try:
+            Views.of(np.rad2deg(np.unwrap(case.scan.of("angle"))), len(case.scan.headers), path.name)
+        except InputRefused as refusal:
+            problems = (*problems, *row_of_refusal(path, FORMAT, refusal).problems)
     files = len(case.scan.headers)
     return SeriesRow(index, path.name, FORMAT, "CT", description, files, shape, spacing, orientation, problems)

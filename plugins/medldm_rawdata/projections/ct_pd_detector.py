@@ -104,7 +104,7 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
         values[view] = read_values(header)[::-1, ::-1]
     require_finite(values, "the projections", path.name)
     trajectory = trajectory_of(scan, stated)
-    Views.of(np.rad2deg(trajectory.angles), views, path.name)
+    angles = Views.of(np.rad2deg(trajectory.angles), views, path.name)
     # One turn in the middle: further ones see other slices.
     near = np.abs(trajectory.angles - trajectory.angles[views // 2]) <= np.pi
     plane = values[near][:, [rows - 1 - index for index in _central_rows(scan)]].mean(1)[None]
@@ -121,7 +121,8 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
         photons=float(np.median(blank)),
         counts=np.asarray(blank[:, None] * np.exp(-values), dtype=np.float32) if blank.ndim else None,
         mu_water=mu,
-        problems=(*scan.problems, *problems, *dim, *dry),
+        # Of a helix angles repeat, and nothing is wrong with that.
+        problems=(*scan.problems, *(() if scan.moves else angles.problems), *problems, *dim, *dry),
         facts=facts,
         grid=grid_of(trajectory, scan, stated),
     )

@@ -117,6 +117,7 @@ def write_projection(
 def write_fan(folder: Path, views: int = 72, columns: int = 64, rows: int = 1, **more: Any) -> Path:
     """A circular scan of :data:`DISCS`, the same in all rows; file names are no order of the views."""
     folder.mkdir(exist_ok=True)
+    more = {"views_per_turn": views} | more
     phi = 0.3 + np.arange(views) * 2 * np.pi / views
     central = columns / 2 + 1.25
     ratio = place(columns, central, 2.0) / 400

@@ -20,7 +20,7 @@ from medldm.errors import InputRefused
 from medldm_rawdata.projections.stated import damaged, unreadable
 
 DETECTOR_COLUMNS = (0x7029, 0x1011)
-_PIXELS = (0x7FE0, 0x0010)
+PIXELS = (0x7FE0, 0x0010)
 # Tag, and how its bytes are read where the file does not say (value representation UN or OB): f float32, H uint16,
 # s text. DS of the standard are text.
 _TAGS: dict[str, tuple[tuple[int, int], str]] = {
@@ -97,7 +97,7 @@ def is_projection(file: Path) -> bool:
     try:
         if not _is_dicom(file):
             return False
-        with _quiet():
+        with quiet():
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[DETECTOR_COLUMNS])
         return DETECTOR_COLUMNS in dataset
     except Exception:  # a damaged file fails in any way
@@ -114,7 +114,7 @@ def read_header(file: Path) -> ProjectionHeader | None:
         if not _is_dicom(file):
             return None
         tags: list[Any] = [tag for tag, _ in _TAGS.values()]
-        with _quiet():
+        with quiet():
             syntax = read_file_meta_info(file).get("TransferSyntaxUID")
             plain = syntax in _SYNTAXES
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags) if plain else None
@@ -144,8 +144,8 @@ def read_values(header: ProjectionHeader) -> NDArray[np.float32]:
     rows, columns = int(header["rows"]), int(header["columns"])
     stored = (int(header["stored_rows"]), int(header["stored_columns"]))
     try:
-        with _quiet():
-            content = pydicom.dcmread(header.file, specific_tags=[_PIXELS]).get(_PIXELS)
+        with quiet():
+            content = pydicom.dcmread(header.file, specific_tags=[PIXELS]).get(PIXELS)
         pixels = b"" if content is None else bytes(content.value)
     except OSError as error:
         raise unreadable(header.file, error) from error
@@ -167,7 +167,7 @@ def read_values(header: ProjectionHeader) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without pydicom's remarks on values, which may quote what is of the patient."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -181,7 +181,7 @@ def _is_dicom(file: Path) -> bool:
 
 def _parsed(file: Path, dataset: Dataset) -> ProjectionHeader:
     try:
-        with _quiet():
+        with quiet():
             found = {name: _value(dataset, tag, kind) for name, (tag, kind) in _TAGS.items()}
     except Exception as error:
         raise damaged(file, "an attribute is not what it is declared to be") from error

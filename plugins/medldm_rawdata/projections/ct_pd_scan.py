@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medldm.errors import InputRefused, Problem
+from medldm_rawdata.projections.ct_pd_doubts import doubts, refuse_damaged
 from medldm_rawdata.projections.ct_pd_header import ProjectionHeader, read_header
 
 Array = NDArray[np.float64]
@@ -85,16 +86,19 @@ class ProjectionScan:
 
 
 def scans_under(path: Path) -> list[ProjectionScan]:
-    """All scans of a folder, by the name of their first file; images among the projections are passed over.
+    """All scans of a folder, by the name of their first file; whole images among the projections are passed over.
 
     Raises:
         InputRefused: E-PRJ-01 to E-PRJ-04 for a file, E-PRJ-17 for projections that do not belong together, E-PRJ-20
             for two of one number.
     """
     groups: dict[tuple[str, int], list[ProjectionHeader]] = {}
+    strays: list[Path] = []
     for file in files_under(path):
         header = read_header(file)
-        if header is not None:
+        if header is None:
+            strays.append(file)
+        else:
             groups.setdefault((header.series, header.spectrum), []).append(header)
     if not groups:
         raise InputRefused(
@@ -103,6 +107,7 @@ def scans_under(path: Path) -> list[ProjectionScan]:
             why="A scan of this format is a folder of DICOM files, one per view.",
             fix="Give the folder of the projections.",
         )
+    refuse_damaged(strays, [header for group in groups.values() for header in group])
     return [_scan(group) for group in groups.values()]
 
 
@@ -138,6 +143,7 @@ def files_under(path: Path) -> Iterator[Path]:
 def _scan(group: list[ProjectionHeader]) -> ProjectionScan:
     numbers = [header.number for header in group]
     problems: list[Problem] = []
+    absent = 0
     known = [number for number in numbers if number is not None]
     if len(known) == len(group):
         group = sorted(group, key=lambda header: header.number or 0)
@@ -154,6 +160,7 @@ def _scan(group: list[ProjectionHeader]) -> ProjectionScan:
             problems.append(Problem("E-PRJ-20", "warning", sentence, "Copy the scan again; each view keeps its angle."))
     _require_one_geometry(group)
     scan = ProjectionScan(tuple(group), ())
+    problems += doubts(group, absent, moves=scan.moves)
     if scan.flies:
         mode = scan.first.words.get("focal_spot_mode", "not stated")
         sentence = f"The focal spot flies (mode {mode}): its shifts of every view are kept with the measurement."

@@ -44,8 +44,8 @@ class DataExchangeReader:
             return False
         try:
             with opened(path) as tree:
-                return "exchange" in tree and "data" in tree["exchange"]
-        except (InputRefused, AttributeError, TypeError):
+                return "exchange" in list(tree)  # by name: a link is not followed, and refused when it is read
+        except InputRefused:
             return b"exchange" in head
 
     def inspect(self, path: Path) -> list[SeriesRow]:
@@ -60,7 +60,7 @@ class DataExchangeReader:
         """The one scan.
 
         Raises:
-            InputRefused: E-PRJ-01 to E-PRJ-12 and E-PRJ-16, see the plugin's README.
+            InputRefused: E-PRJ-01 to E-PRJ-12, E-PRJ-16 and E-PRJ-26, see the plugin's README.
         """
         return [_read(path, request).acquisition(path, "data-exchange")]
 

@@ -154,7 +154,7 @@ class DescribedReader(ABC):
         """The one measurement.
 
         Raises:
-            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-12 and E-PRJ-16, see the plugin's README.
+            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-12, E-PRJ-16 and E-PRJ-26, see the plugin's README.
         """
         return [self.acquisition(path, request.max_bytes)]
 

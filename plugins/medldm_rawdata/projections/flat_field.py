@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.measured import DEFAULT_PHOTONS, assumed_photons
+from medldm_rawdata.projections.saturation import plateau
 
 Array = NDArray[np.float64]
 # More bins than this without a measurement are no few dead pixels.
 _DEAD_SHARE = 0.05
+# Of counts at a limit that is only seen, not known: more than this is the open beam, and leaves too little.
+_MOST = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,18 @@ class FlatField:
                 why="What is beyond the limit was not measured.",
                 fix="Measure again with a shorter exposure.",
             )
-        if saturated.any():
+        camera = None if saturated.any() else plateau(data, self.flat + self.dark)
+        if camera is not None:
+            met = (data == camera).transpose(1, 0, 2)
+            sentence = (
+                f"{int(met.sum())} of {met.size} counts are equal to the largest, {camera:g}, the camera's limit."
+            )
+            few = met.mean() <= _MOST
+            saturated = met if few else saturated
+            remedy = "They are given no weight" if few else "They are too many to be left out"
+            remedy += "; measure with a shorter exposure, flats too."
+            problems.append(Problem("E-PRJ-11", "warning", sentence, remedy))
+        elif saturated.any():
             sentence = f"{int(saturated.sum())} of {saturated.size} counts are saturated."
             problems.append(Problem("E-PRJ-11", "warning", sentence, "They are given no weight."))
         if starved.mean() > 0.5:

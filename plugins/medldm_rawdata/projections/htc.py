@@ -11,7 +11,7 @@ import numpy as np
 
 from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
-from medldm_rawdata.projections.matlab_file import first_name, require_readable, variables
+from medldm_rawdata.projections.matlab_file import first_name, later_names, require_readable, variables
 from medldm_rawdata.projections.measured import (
     DEFAULT_PHOTONS,
     Detector,
@@ -37,8 +37,10 @@ class HtcReader:
     """Reads a struct ``CtDataLimited`` or ``CtDataFull`` with ``sinogram`` and ``parameters``."""
 
     def accepts(self, path: Path) -> bool:
-        """A MATLAB 5 file whose first variable is such a struct."""
-        return path.suffix.lower() == ".mat" and path.is_file() and first_name(path).startswith(_PREFIX)
+        """A MATLAB 5 file whose first variable is such a struct; one of MATLAB 7.3 is refused when it is read."""
+        if path.suffix.lower() != ".mat" or not path.is_file():
+            return False
+        return any(name.startswith(_PREFIX) for name in (first_name(path), *(later_names(path) or ())))
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; a file holds one small sinogram, which is read."""
@@ -52,7 +54,7 @@ class HtcReader:
         """The one sinogram.
 
         Raises:
-            InputRefused: E-PRJ-01 to E-PRJ-08 and E-PRJ-16 to E-PRJ-18, see the plugin's README.
+            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-16 to E-PRJ-18 and E-PRJ-26, see the plugin's README.
         """
         return [_read(path, request.max_bytes).acquisition(path, "htc-fan")]
 

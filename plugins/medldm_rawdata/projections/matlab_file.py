@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from medldm.errors import InputRefused
+from medldm_rawdata.projections.hdf5_tree import opened
 from medldm_rawdata.projections.stated import damaged, read_bytes, unreadable
 
 MAGIC = b"MATLAB 5.0 MAT-file"
+LATER = b"MATLAB 7.3 MAT-file"
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 _REAL = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -108,12 +111,36 @@ def first_name(path: Path) -> str:
         return ""
 
 
-def require_readable(path: Path) -> None:
-    """Raise E-PRJ-01 for a file that is not there."""
+def later_names(path: Path) -> list[str] | None:
+    """Names of the variables of a MATLAB 7.3 file, which is HDF5; None where it is none or will not open."""
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            if file.read(len(LATER)) != LATER:
+                return None
+        with opened(path) as tree:
+            return [str(name) for name in tree]
+    except (InputRefused, OSError):
+        return None
+
+
+def require_readable(path: Path) -> None:
+    """Refuse before anything is read.
+
+    Raises:
+        InputRefused: E-PRJ-01 for a file that is not there, E-PRJ-04 for one of MATLAB 7.3.
+    """
+    try:
+        with path.open("rb") as file:
+            later = file.read(len(LATER)) == LATER
     except OSError as error:
         raise unreadable(path, error) from error
+    if later:
+        raise InputRefused(
+            "E-PRJ-04",
+            f"{path.name} is a file of MATLAB 7.3.",
+            why="That is another format, HDF5; the struct is read from MATLAB 5 files.",
+            fix="Load it in MATLAB and save it with '-v7'.",
+        )
 
 
 def _order(head: bytes) -> str:
@@ -122,7 +149,7 @@ def _order(head: bytes) -> str:
 
 def _checked(content: bytes) -> _Bytes:
     if len(content) < _HEADER or not content.startswith(MAGIC):
-        raise _Malformed("it is no MATLAB 5 file (v7.3 is another format: save it with '-v7')")
+        raise _Malformed("it is no MATLAB 5 file")
     return _Bytes(memoryview(content), _order(content), _HEADER)
 
 

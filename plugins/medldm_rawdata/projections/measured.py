@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import InputRefused, Problem
+from medldm_rawdata.projections.plausible import doubts, require_content
 from medldm_rawdata.projections.views import Views, fan_opening
 
 GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
@@ -49,14 +50,18 @@ class Detector:
         pixel = self.pitch / self.magnification
         return Grid.isotropic((rows, self.bins, self.bins), (row_pitch or pixel, pixel, pixel))
 
+    @property
+    def displacement(self) -> float:
+        """Of the detector's middle, as a share of the detector."""
+        return self.offset / (self.bins * self.pitch)
+
     def settings(self, views: Views, weights: str | None = None) -> tuple[dict[str, Any], tuple[Problem, ...]]:
         """The settings of the physics and warnings about its weights."""
         opening = 0.0
         if self.source:
             curved = self.geometry == "fan-curved"
             opening = fan_opening(self.bins, self.pitch, self.offset, self.source[1], curved=curved)
-        share = self.offset / (self.bins * self.pitch)
-        kind, arc, problems = views.weights(opening_deg=opening, fan=self.fan, offset=share)
+        kind, arc, problems = views.weights(opening_deg=opening, fan=self.fan, offset=self.displacement)
         settings: dict[str, Any] = {
             "geometry": self.geometry,
             "pitch_mm": self.pitch,
@@ -79,6 +84,9 @@ class Projections:
         counts: photons of each bin where they do not follow from the line integrals; 0 where nothing was measured.
         facts: for the history.
         mu_water: to write HU; None writes 1/mm.
+
+    Raises:
+        InputRefused: E-PRJ-26 when all line integrals are zero.
     """
 
     values: NDArray[np.float32]
@@ -94,6 +102,15 @@ class Projections:
     problems: tuple[Problem, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        require_content(self.values)
+
+    @property
+    def noticed(self) -> tuple[Problem, ...]:
+        """All warnings but those of the weights."""
+        found = doubts(self.values, self.photons, self.detector.displacement, self.counts)
+        return (*self.views.problems, *self.problems, *found)
+
     def acquisition(self, path: Path, format_: str) -> Acquisition:
         """The measurement; warnings become events of its history."""
         settings, more = self.detector.settings(self.views, self.weights)
@@ -104,7 +121,7 @@ class Projections:
         if self.counts is not None:
             tensors["counts"] = torch.from_numpy(self.counts)
         history = History().then("read", format=format_, **self.facts)
-        history = history.noticed((*self.views.problems, *self.problems, *more))
+        history = history.noticed((*self.noticed, *more))
         return Acquisition(
             physics="ct-fan" if self.detector.fan else "ct-parallel",
             data=torch.from_numpy(self.values),

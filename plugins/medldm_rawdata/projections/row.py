@@ -27,7 +27,7 @@ def row_of(path: Path, format_: str, found: Projections) -> SeriesRow:
     parts.append(f"{found.photons:.3g} photons per bin")
     parts.append(f"line integrals to {float(np.max(found.values)):.3g}")
     description = ", ".join(parts) + (" SIMULATED" if found.simulated else "")
-    problems = (*views.problems, *found.problems, *more)
+    problems = (*found.noticed, *more)
     grid = found.grid
     return SeriesRow(1, path.name, format_, "CT", description, 1, grid.shape, grid.spacing, grid.orientation, problems)
 

@@ -81,7 +81,7 @@ def parse(model: type[Model], file: Path) -> Model:
         place = ".".join(map(str, fault["loc"])) or "the file"
         raise InputRefused(
             "E-PRJ-16",
-            f"{file.name} is not valid at {place}: {fault['msg']}.",
+            f"{file.name} is not valid at {place}: {fault['msg'].removeprefix('Value error, ')}.",
             why="A geometry that is half understood gives a wrong image.",
             fix="The README of medldm_rawdata lists the entries and their units.",
         ) from error

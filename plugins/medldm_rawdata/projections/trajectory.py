@@ -14,6 +14,7 @@ from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import Problem
 from medldm_rawdata.projections.measured import Detector
+from medldm_rawdata.projections.plausible import doubts, lost_views, require_content
 from medldm_rawdata.projections.views import Views
 
 Array = NDArray[np.float64]
@@ -143,9 +144,17 @@ class Trajectory:
         weights: str | None = None,
         simulated: bool = False,
     ) -> Acquisition:
-        """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs."""
+        """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs.
+
+        Raises:
+            InputRefused: E-PRJ-26 when all line integrals are zero.
+        """
+        require_content(values)
         settings, more = self.settings(values.shape[2], weights)
-        history = History().then("read", format=format_, **facts).noticed((*problems, *more))
+        found = doubts(values, photons, self.offset / (values.shape[2] * self.pitch), counts)
+        if self.moves:
+            found += lost_views(self.angles, self.z)
+        history = History().then("read", format=format_, **facts).noticed((*problems, *found, *more))
         tensors = {"angles": self.angles} | ({"heights_mm": self.heights} if self.moves else {})
         tensors |= {} if self.is_orbit else self.vectors()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}

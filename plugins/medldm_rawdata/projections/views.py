@@ -13,6 +13,8 @@ from medldm.errors import InputRefused, Problem
 Array = NDArray[np.float64]
 # Beyond this share of the detector, off centre, a full turn is weighted as one of a displaced detector.
 _DISPLACED = 0.05
+# So many views over no more than 2 pi degrees, or any over so many degrees, look like angles in the other unit.
+_MANY, _WIDEST_SPAN = 16, 1000.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Views:
         """Check the angles of ``views`` views.
 
         Raises:
-            InputRefused: E-PRJ-08 when their number does not fit, when they are not finite, or all the same.
+            InputRefused: E-PRJ-08 when their number does not fit, when they are not finite, all the same, or just one.
         """
         angles = np.asarray(degrees, dtype=np.float64).ravel()
         distinct = len(np.unique(np.round(angles, 9)))
@@ -41,23 +43,27 @@ class Views:
             fault = f"{len(angles)} angles for {views} views"
         elif not np.isfinite(angles).all():
             fault = f"{int((~np.isfinite(angles)).sum())} of {views} angles are NaN or infinite"
-        elif distinct == 1 and views > 1:
+        elif views == 1:
+            fault = "there is a single view"
+        elif distinct == 1:
             fault = f"all {views} views are at {angles[0]:g} degrees"
         if fault:
             raise InputRefused(
                 "E-PRJ-08",
                 f"The angles of {file} cannot be used: {fault}.",
                 why="Every view needs its own direction, and a wrong one smears the whole image.",
-                fix="Store one finite angle per view; remove views that were not measured.",
+                fix="Store two views or more with one finite angle each; remove views that were not measured.",
             )
         notes = [f"{views - distinct} views repeat an angle"] if distinct < views else []
-        if (np.diff(angles) < 0).any() and (np.diff(angles) > 0).any():
+        # From one view to the next the shorter way round, so that an arc across 360 degrees is in order.
+        steps = np.mod(np.diff(angles) + 180.0, 360.0) - 180.0
+        if (steps < -1e-9).any() and (steps > 1e-9).any():
             notes.append("angles are not in order")
-        problems: tuple[Problem, ...] = ()
+        problems = list(_unit_in_doubt(float(np.ptp(angles)), distinct))
         if notes:
             sentence = f"{' and '.join(notes).capitalize()}."
-            problems = (Problem("E-PRJ-09", "warning", sentence, "Each view is taken at the angle stated."),)
-        return cls(_unwrapped(angles), problems)
+            problems.append(Problem("E-PRJ-09", "warning", sentence, "Each view is taken at the angle stated."))
+        return cls(_unwrapped(angles), tuple(problems))
 
     @property
     def radians(self) -> Array:
@@ -71,8 +77,16 @@ class Views:
         return float(np.ptp(self.degrees)) * n / max(1, n - 1) if n > 1 else 180.0
 
     def near(self, arc: float) -> bool:
-        """Whether the views cover this arc, to about a step: what the weights of the physics ask for."""
-        step = arc / len(self.degrees)
+        """Whether the views cover this arc, to about a step: what the weights of the physics ask for.
+
+        The step is that from a view to its neighbour, not the arc shared among the views: an arc of few views is no
+        turn, and of a turn the gap from the last view to the first is like the others.
+        """
+        between = _step(np.diff(np.unique(np.round(self.degrees, 9))))
+        return all(self._reach(arc, step) for step in (between, arc / len(self.degrees)))
+
+    def _reach(self, arc: float, step: float) -> bool:
+        """Whether the views and one step more make the arc, up to one view that is missing."""
         return abs(float(np.ptp(self.degrees)) + step - arc) <= max(1.5 * step, 0.01 * arc)
 
     def weights(self, *, opening_deg: float, fan: bool, offset: float) -> tuple[str, float, tuple[Problem, ...]]:
@@ -97,13 +111,34 @@ class Views:
         return "limited", arc, (Problem("E-PRJ-19", "warning", sentence, remedy),)
 
 
+def unit_doubt(what: str) -> Problem:
+    """The warning that angles may have been stored in the other unit."""
+    return Problem("E-PRJ-25", "warning", what, "Check whether they were stored in degrees or in radians.")
+
+
+def _unit_in_doubt(span: float, distinct: int) -> tuple[Problem, ...]:
+    """Angles in radians pass for a few degrees; degrees taken for radians become many turns."""
+    if distinct >= _MANY and span <= 2 * math.pi + 1e-6:
+        sentence = f"{distinct} angles span {span:.4g} degrees; taken for radians they span {math.degrees(span):.4g}."
+        return (unit_doubt(sentence),)
+    if span > _WIDEST_SPAN:
+        sentence = f"The angles span {span:.5g} degrees, {span / 360:.3g} turns, as degrees taken for radians would."
+        return (unit_doubt(sentence),)
+    return ()
+
+
+def _step(gaps: Array) -> float:
+    """From a view to its neighbour in degrees, as the gaps between most have it."""
+    return float(np.median(gaps)) if len(gaps) else 0.0
+
+
 def _unwrapped(angles: Array) -> Array:
     """Angles within one turn that begin behind the widest gap, so that none jumps at 360."""
     turned = np.mod(angles, 360.0)
     ordered = np.unique(np.round(turned, 9))
     gaps = np.diff(ordered, append=ordered[0] + 360.0)
     widest = int(gaps.argmax())
-    closed = gaps[widest] <= 3 * float(np.median(gaps))
+    closed = gaps[widest] <= 3 * _step(np.delete(gaps, widest))
     if np.ptp(angles) <= (360.0 if closed else 360.0 - gaps[widest]) + 1e-6:
         return angles
     first = ordered[(widest + 1) % len(ordered)]

@@ -95,7 +95,7 @@ def test_columns_that_run_the_other_way_are_found_out(tmp_path: Path) -> None:
 
 
 def test_a_short_arc_does_not_tell_and_says_so(tmp_path: Path) -> None:
-    folder = write_fan(tmp_path / "scan", 120, 64)
+    folder = write_fan(tmp_path / "scan", 120, 96)
     for file in folder.iterdir():
         if int(file.stem.split("-")[1]) >= 40:
             file.unlink()

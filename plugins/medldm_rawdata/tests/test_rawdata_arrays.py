@@ -163,6 +163,10 @@ def test_arrays_that_do_not_fit_their_description(tmp_path):
     for text in ("", "{", "[]", "null", '{"format": NaN}', "x" * (2**20 + 1), '{"a":' * 5000):
         path.with_suffix(".json").write_text(text)
         assert code_of(path) == "E-KSP-05", text[:20]
+    for entries, said in (('{"a" 1}', "line 1 column"), ('{"surplus": 1}', "required|not permitted")):
+        path.with_suffix(".json").write_text(entries)
+        with pytest.raises(InputRefused, match=said):
+            one(path)
     path.with_suffix(".json").unlink()
     assert code_of(path) == "E-KSP-04"
     assert KSpaceArrayReader().accepts(path)

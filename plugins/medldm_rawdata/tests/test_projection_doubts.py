@@ -1,0 +1,233 @@
+"""Scans that can be read but cannot be right: too few views, files cut short, values and units that cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medldm.data import Acquisition, ReadRequest
+from medldm.errors import InputRefused
+from medldm_rawdata.projections.cone_file import ConeBeamReader
+from medldm_rawdata.projections.ct_pd import CtPdReader
+from medldm_rawdata.projections.ct_pd_files import write_fan
+from medldm_rawdata.projections.data_exchange import DataExchangeReader
+from medldm_rawdata.projections.examples import discs, write_data_exchange
+from medldm_rawdata.projections.saturation import plateau
+from medldm_rawdata.projections.sinogram_file import SinogramReader
+from medldm_rawdata.projections.views import Views
+
+REQUEST = ReadRequest()
+
+
+def codes(found: Acquisition | Views) -> list[str]:
+    problems = found.problems if isinstance(found, Views) else found.history.problems
+    return [problem.code for problem in problems]
+
+
+def kind(degrees: np.ndarray, *, fan: bool = True) -> str:
+    return Views.of(degrees, len(degrees), "f").weights(opening_deg=10.0, fan=fan, offset=0.0)[0]
+
+
+def test_one_view_is_refused() -> None:
+    with pytest.raises(InputRefused, match="a single view") as caught:
+        Views.of(np.array([3.0]), 1, "f")
+    assert caught.value.code == "E-PRJ-08"
+
+
+@pytest.mark.parametrize(("views", "span"), [(2, 20.0), (3, 60.0), (4, 135.0), (3, 150.0), (10, 200.0)])
+def test_an_arc_of_few_views_is_no_turn(views: int, span: float) -> None:
+    assert kind(np.linspace(0, span, views)) in ("limited", "short-scan")
+
+
+def test_turns_stay_turns() -> None:
+    turn = np.arange(36) * 10.0
+    for degrees in (turn, turn[:-1], turn - 100, turn[::-1], np.arange(361.0), np.mod(turn + 100, 360)):
+        assert kind(degrees) == "full-turn"
+    assert kind(np.arange(18) * 10.0, fan=False) == "half-turn"
+    golden = np.mod(np.arange(89) * 137.50776, 360)
+    assert kind(golden) == "full-turn"
+
+
+def test_an_arc_across_360_degrees_is_in_order() -> None:
+    arc = np.arange(300.0, 420.0, 2)
+    for degrees in (np.mod(arc, 360), np.mod(arc, 360)[::-1], np.mod(np.arange(100.0, 460.0), 360)):
+        assert codes(Views.of(degrees, len(degrees), "f")) == []
+    assert codes(Views.of(np.mod(arc, 360)[[1, 0, *range(2, 60)]], 60, "f")) == ["E-PRJ-09"]
+
+
+def test_angles_in_the_other_unit_are_doubted() -> None:
+    radians = np.arange(45) * np.pi / 45
+    assert codes(Views.of(radians, 45, "f")) == ["E-PRJ-25"]
+    assert codes(Views.of(np.rad2deg(np.arange(45) * 4.0), 45, "f")) == ["E-PRJ-25"]
+    assert codes(Views.of(np.arange(45) * 16.0, 45, "f")) == []
+
+
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("limit", "flats", "kind", "expected"),
+    [
+        (16380.0, 16380.0, np.uint16, True),
+        (16380.0, 16380.0, np.float32, True),
+        (16383.0, 30100.0, np.uint16, True),
+        (21000.0, 30100.0, np.float32, True),
+        (30100.0, 30100.0, np.uint16, False),
+    ],
+)
+def test_a_camera_that_ends_below_its_type_is_found_out(
+    tmp_path: Path, limit: float, flats: float, kind: type, expected: bool
+) -> None:
+    degrees = np.arange(45) * 4.0
+    whole = discs(degrees, 48, 23.5)
+    data = np.minimum(np.round(100 + 30000 * np.exp(-whole)), limit).astype(kind).transpose(1, 0, 2)
+    path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, data=data, data_white=np.full((3, 2, 48), flats))
+    acquisition = DataExchangeReader().read(path, REQUEST)[0]
+    assert ("E-PRJ-11" in codes(acquisition)) == expected
+    # What is given no weight must not be most of the scan.
+    gone = float((acquisition.tensors["counts"] == 0).double().mean())
+    assert gone < 0.5 and (gone > 0) == (expected and bool((data == limit).mean() <= 0.5))
+
+
+def test_the_largest_of_noisy_counts_is_no_limit() -> None:
+    counts = np.random.default_rng(0).poisson(30.0, (90, 4, 64))
+    assert plateau(counts, np.full((4, 64), 30.0)) is None
+    assert plateau(np.minimum(counts, 35), np.full((4, 64), 30.0)) == 35
+
+
+# Folders of projections
+
+
+def scan(folder: Path, views: int = 36, **more: object) -> tuple[Path, list[Path]]:
+    write_fan(folder, views, 96, **more)
+    return folder, sorted(folder.iterdir(), key=lambda file: int(file.stem.split("-")[1]))
+
+
+@pytest.mark.parametrize(("left", "said"), [(0, "0 bytes"), (100, "100 bytes"), (580, "within its header")])
+@pytest.mark.parametrize("view", [11, 35])
+def test_a_projection_cut_in_its_header_is_refused(tmp_path: Path, left: int, said: str, view: int) -> None:
+    folder, files = scan(tmp_path / "scan")
+    files[view].write_bytes(files[view].read_bytes()[:left])
+    with pytest.raises(InputRefused, match=said) as caught:
+        CtPdReader().read(folder, REQUEST)
+    assert caught.value.code == "E-PRJ-02" and files[view].name in caught.value.what
+    assert f"projection number {view + 1}" in caught.value.what
+    assert [p.code for p in CtPdReader().inspect(folder)[0].problems] == ["E-PRJ-02"]
+
+
+def test_other_files_beside_projections_are_passed_over(tmp_path: Path) -> None:
+    folder, _ = scan(tmp_path / "scan")
+    (folder / "notes.dcm").write_text("scanned twice\n")
+    (folder / "list.txt").write_text("")
+    assert codes(CtPdReader().read(folder, REQUEST)[0]) == []
+
+
+def test_the_views_of_a_turn_are_held_against_those_that_are_there(tmp_path: Path) -> None:
+    folder, files = scan(tmp_path / "scan")
+    files[-1].unlink()
+    acquisition = CtPdReader().read(folder, REQUEST)[0]
+    assert codes(acquisition) == ["E-PRJ-20"]
+    assert "36 views in a turn, and there are 35" in acquisition.history.problems[0].sentence
+    for file in files[1:-1]:
+        file.unlink()
+    with pytest.raises(InputRefused, match="a single view"):
+        CtPdReader().read(folder, REQUEST)
+    assert [p.code for p in CtPdReader().inspect(folder)[0].problems if p.severity == "error"] == ["E-PRJ-08"]
+
+
+def test_projections_whose_angles_are_degrees_are_doubted(tmp_path: Path) -> None:
+    folder, _ = scan(tmp_path / "scan", 72, views_per_turn=int(72 * 57.3))
+    assert "E-PRJ-25" in codes(CtPdReader().read(folder, REQUEST)[0])
+
+
+# Values
+
+
+def sinogram(folder: Path, values: np.ndarray, **more: object) -> Path:
+    header = {
+        "format": "medldm-sinogram",
+        "version": 1,
+        "data": "scan.npy",
+        "content": "line-integrals",
+        "axes": ["view", "bin"],
+        "angles_deg": {"first_deg": 0, "step_deg": 4},
+        "geometry": "parallel",
+        "pitch_mm": 1.0,
+        "photons": 1e5,
+    }
+    np.save(folder / "scan.npy", values.astype(np.float32))
+    (folder / "scan.json").write_text(json.dumps(header | more))
+    return folder / "scan.json"
+
+
+GOOD = discs(np.arange(45) * 4.0, 48, 23.5)[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "expected"),
+    [
+        (GOOD, {}, []),
+        (-GOOD, {}, ["E-PRJ-26"]),
+        (30000 * np.exp(-GOOD), {}, ["E-PRJ-26"]),
+        (3e5 * np.exp(-GOOD), {"content": "counts"}, ["E-PRJ-26"]),
+        (GOOD[:, 20:30], {}, ["E-PRJ-27"]),
+        (GOOD + np.random.default_rng(0).normal(0, 0.003, GOOD.shape), {}, []),
+    ],
+    ids=["good", "negative", "counts as integrals", "above photons", "cut off", "noise"],
+)
+def test_values_that_cannot_be_are_noticed(tmp_path: Path, values: np.ndarray, more: dict, expected: list) -> None:
+    path = sinogram(tmp_path, values, **more)
+    assert codes(SinogramReader().read(path, REQUEST)[0]) == expected
+    assert [p.code for p in SinogramReader().inspect(path)[0].problems] == expected
+
+
+def test_a_sinogram_of_zeros_is_refused(tmp_path: Path) -> None:
+    path = sinogram(tmp_path, 0 * GOOD)
+    with pytest.raises(InputRefused, match="are zero") as caught:
+        SinogramReader().read(path, REQUEST)
+    assert caught.value.code == "E-PRJ-26"
+    assert [p.code for p in SinogramReader().inspect(path)[0].problems] == ["E-PRJ-26"]
+
+
+def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, plain = sinogram(tmp_path, GOOD), Path.open
+
+    def forbidden(file: Path, *more: object, **named: object) -> object:
+        if file.suffix == ".npy":
+            raise PermissionError(13, "Permission denied")
+        return plain(file, *more, **named)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(InputRefused, match="Permission denied") as caught:
+        SinogramReader().read(path, REQUEST)
+    assert caught.value.code == "E-PRJ-01"
+
+
+# Helices
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0.0, []), (2880.0, ["E-PRJ-20"])])
+def test_a_helix_that_lost_turns_is_noticed(tmp_path: Path, lost: float, expected: list[str]) -> None:
+    view = np.arange(24)
+    gone = np.where(view > 11, lost, 0.0)
+    rays = np.sin(np.pi * np.arange(24) / 23) ** 2
+    np.save(tmp_path / "scan.npy", np.broadcast_to(rays, (24, 6, 24)).astype(np.float32))
+    header = {
+        "format": "medldm-cone-beam",
+        "version": 1,
+        "data": "scan.npy",
+        "content": "line-integrals",
+        "angles_deg": list(30.0 * view + gone),
+        "heights_mm": list(0.2 * view + 0.2 * gone / 30),
+        "detector": "curved",
+        "column_pitch_mm": 2.0,
+        "row_pitch_mm": 2.0,
+        "source_to_centre_mm": 150.0,
+        "source_to_detector_mm": 300.0,
+        "photons": 1e5,
+    }
+    (tmp_path / "scan.json").write_text(json.dumps(header))
+    assert codes(ConeBeamReader().read(tmp_path / "scan.json", REQUEST)[0]) == expected
