@@ -141,5 +141,9 @@ def test_samples_of_little_noise_are_told() -> None:
     class Cool(Walk):
         temperature: float = 0.5
 
+    class Seeks(Walk):
+        draws_samples = False
+
+    assert "draws no samples" in too_much_alike(Seeks(), 2) and too_much_alike(Seeks(), 1) == ""
     assert "temperature 0.5" in too_much_alike(Cool(), 2)
     assert too_much_alike(Cool(), 1) == too_much_alike(Cool(temperature=1.0), 2) == too_much_alike(Walk(), 2) == ""

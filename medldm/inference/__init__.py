@@ -35,7 +35,7 @@ from medldm.inference.pixel_prior import PixelPrior
 from medldm.inference.prior import BoundPrior, DiffusionPrior, is_regressor
 from medldm.inference.slab import SlabPrior
 from medldm.inference.slicewise import SlicewisePrior
-from medldm.inference.solver import Solver, Step, is_exact, run
+from medldm.inference.solver import Solver, Step, draws_samples, is_exact, run
 from medldm.inference.tiling import Tiling, tiled
 from medldm.inference.transmission_poisson import TransmissionPoisson
 from medldm.inference.turned import Turned
@@ -90,6 +90,7 @@ __all__ = [
     "Turned",
     "WeightedGaussian",
     "advance",
+    "draws_samples",
     "integrator",
     "is_exact",
     "is_regressor",

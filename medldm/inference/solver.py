@@ -40,7 +40,8 @@ class Solver(Protocol):
     Class variables say what may be done with a solver that uses a prior: ``exact = True``, its samples are those of the
     posterior and it is refused with any slice coherence, and with slices of planes by turns; ``proximal = False``, it
     takes no proximal step of the likelihood, so a coupling of slices would have no effect; ``trial_steps``, so many of
-    its ``steps`` are enough to judge its prior by (see :mod:`medldm.pipeline.trial`); without it all are taken.
+    its ``steps`` are enough to judge its prior by (see :mod:`medldm.pipeline.trial`); without it all are taken;
+    ``draws_samples = False``, it seeks one image, and several runs of it are no samples.
     """
 
     def solve(
@@ -66,6 +67,11 @@ class Solver(Protocol):
 def is_exact(solver: Solver | type[Solver]) -> bool:
     """Whether a solver says that its samples are those of the posterior."""
     return bool(getattr(solver, "exact", False))
+
+
+def draws_samples(solver: Solver | type[Solver]) -> bool:
+    """Whether several runs of a solver are samples; one that seeks a single image says that they are not."""
+    return bool(getattr(solver, "draws_samples", True))
 
 
 Observer = Callable[[Step], Any]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.inference import Solver, Step
+from medldm.inference import Solver, Step, draws_samples
 from medldm.inference.misfit import slice_chi
 from medldm.pipeline.checks import check_finite
 from medldm.pipeline.chosen_prior import ChosenPrior
@@ -117,13 +117,18 @@ def check_samples(recipe: Recipe, prior: ChosenPrior | None) -> None:
 
 
 def too_much_alike(solver: Solver, samples: int) -> str:
-    """A sentence where several samples are drawn with less noise than samples have; else nothing.
+    """A sentence where several samples are none, or are drawn with less noise than samples have; else nothing.
 
     Args:
         solver: its ``temperature``, if it has one, is the noise it draws over that of a sample.
         samples: how many are asked for.
     """
     temperature = float(getattr(solver, "temperature", 1.0))
+    if samples > 1 and not draws_samples(solver):
+        return (
+            "this solver seeks one image and draws no samples: its runs differ by the way they took, and their spread "
+            "does not tell the error; the solver split-gibbs draws samples"
+        )
     if samples == 1 or temperature >= 1:
         return ""
     return (

@@ -38,6 +38,7 @@ class REDDiff:
 
     references: ClassVar[tuple[str, ...]] = (RED_DIFF,)
     proximal: ClassVar[bool] = False
+    draws_samples: ClassVar[bool] = False
     images_held: ClassVar[int] = 10
     measurements_held: ClassVar[int] = 3
 
