@@ -23,8 +23,9 @@ from medldm.data import Grid, ReadRequest, Volume
 from medldm.host import Host, load_host
 from medldm.host.shipped import shipped
 from medldm.inference import Solver, run
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
-from medldm.pipeline.posing import pose, start_image
+from medldm.pipeline.posing import pose
 from medldm.pipeline.problem import Problem, problem_of
 from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe, load_recipe

@@ -21,9 +21,10 @@ import torch
 from medldm.data import ReadRequest, Volume
 from medldm.host import Host, load_host
 from medldm.inference import run
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
-from medldm.pipeline.posing import finished_volume, pose, start_image
+from medldm.pipeline.posing import finished_volume, pose
 from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.simulate import measure

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,16 @@ def test_every_plugin_has_its_parts() -> None:
         for part in ("plugin.py", "examples.py", "README.md"):
             assert (PLUGINS / name / part).is_file(), f"{name} lacks {part}"
         assert any((PLUGINS / name / "tests").glob("test_*.py")), f"{name} has no tests"
+
+
+@pytest.mark.parametrize("path", _sources(ROOT / "benchmarks"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_benchmarks_import_what_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("medldm"):
+            module = importlib.import_module(str(node.module))
+            names = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            gone = [name for name in names if find_spec(f"{node.module}.{name}") is None]
+            assert not gone, f"{node.module} has no {', '.join(gone)}"
 
 
 def _modules_after(code: str) -> set[str]:

@@ -13,9 +13,10 @@ from torch import Tensor
 from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.host import Host
 from medldm.inference import DiffusionPrior, run
+from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
 from medldm.pipeline.metrics import compare
-from medldm.pipeline.posing import Posed, finished_volume, pose, start_image, with_solver
+from medldm.pipeline.posing import Posed, finished_volume, pose, with_solver
 from medldm.pipeline.problem import Problem, problem_of
 from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe

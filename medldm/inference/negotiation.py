@@ -60,13 +60,14 @@ def refusals(needs: Iterable[str], operator: LinearOperator, prior: DiffusionPri
         ValueError: a word is not known.
     """
     offered = set(provides(operator))
-    state = "none" if prior is None else "one of latents" if getattr(prior, "latent", False) else "one of images"
+    latent = bool(getattr(prior, "latent", False))
     if prior is not None:
         offered.add("regressor" if is_regressor(prior) else "prior")
-        offered.add("latent-prior" if getattr(prior, "latent", False) else "image-prior")
+        offered.add("latent-prior" if latent else "image-prior")
         if not isinstance(prior, DeclaresDecodeGradient) or prior.decode_gradient:
             offered.add("decode-gradient")
     kind = "none" if prior is None else "a regressor" if is_regressor(prior) else "a diffusion prior"
+    state = "none" if prior is None else "one of latents" if latent else "one of images"
     sentences = []
     for word in needs:
         if word not in _SENTENCES:

@@ -14,7 +14,7 @@ from medldm.inference.negotiation import refusals
 from medldm.inference.weighted_least_squares import WeightedLeastSquares
 from medldm.operators import PhaseConstrained
 from medldm.pipeline.posing import Posed
-from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.recipe import Recipe, options_of
 
 
 def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:
@@ -28,19 +28,16 @@ def start_steps(host: Host, recipe: Recipe, posed: Posed, first: Tensor) -> Iter
     """The loop of the recipe's start solver from the image ``(z, y, x)`` of the physics; None where it names none."""
     if not recipe.start:
         return None
-    solver = _solver(host, posed, str(recipe.start["solver"]), recipe.start_options(), recipe.start, "start")
+    solver = _solver(host, posed, str(recipe.start["solver"]), recipe.start, "start")
     return solver.solve(posed.likelihood, None, first[None], posed.noise)
 
 
 def classical_solver(host: Host, recipe: Recipe, posed: Posed) -> Solver:
     """The solver of the section ``classical``."""
-    name, options = str(recipe.classical["name"]), recipe.classical_options()
-    return _solver(host, posed, name, options, recipe.classical, "classical")
+    return _solver(host, posed, str(recipe.classical["name"]), recipe.classical, "classical")
 
 
-def _solver(
-    host: Host, posed: Posed, name: str, options: Mapping[str, Any], section: Mapping[str, Any], where: str
-) -> Solver:
+def _solver(host: Host, posed: Posed, name: str, section: Mapping[str, Any], where: str) -> Solver:
     """A classical solver, refused in sentences where it cannot run with the physics.
 
     Raises:
@@ -65,5 +62,5 @@ def _solver(
             f"The {where} solver {name!r} cannot run with {posed.acquisition.physics!r}: {' '.join(sentences)}",
             fix="medldm plugins matrix prints what runs with what.",
         )
-    solver = cast(Solver, host.build("solvers", name, dict(options), where=where))
+    solver = cast(Solver, host.build("solvers", name, options_of(section), where=where))
     return solver if phase is None else OfKnownPhase(solver, phase)

@@ -155,14 +155,6 @@ class Recipe:
         made = {"solver" if key == "name" else key: value for key, value in self.classical.items()}
         return bool(made) and self.start == made
 
-    def start_options(self) -> dict[str, Any]:
-        """The hyper-parameters of the start solver."""
-        return {key: value for key, value in self.start.items() if key not in ("solver", "image")}
-
-    def classical_options(self) -> dict[str, Any]:
-        """The hyper-parameters of the classical solver."""
-        return {key: value for key, value in self.classical.items() if key not in ("name", "image")}
-
     def without_prior(self) -> Recipe:
         """The recipe with its classical solver in place of the one that needs a prior.
 
@@ -173,7 +165,7 @@ class Recipe:
         """
         self._require("classical", "name")
         start = {} if self.starts_at_classical else self.start
-        solver = {"name": self.classical["name"], **self.classical_options()}
+        solver = {"name": self.classical["name"], **options_of(self.classical)}
         image = {"image": self.classical["image"]} if "image" in self.classical else {}
         operator = {**self.operator, **image}
         return replace(self, operator=operator, solver=solver, classical={}, prior={}, coherence={}, start=start)
@@ -233,6 +225,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def options_of(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters of the solver that ``start`` or ``classical`` names."""
+    return {key: value for key, value in section.items() if key not in ("solver", "name", "image")}
 
 
 def known_keys(where: str, section: Mapping[str, Any], names: Sequence[str]) -> None:

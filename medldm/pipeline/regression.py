@@ -9,7 +9,7 @@ import pydantic
 
 from medldm.errors import ComponentMissing
 from medldm.host import Host
-from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.recipe import Recipe, options_of
 from medldm.priors.card import PriorCard, Regression
 
 
@@ -28,7 +28,7 @@ def measurement_of(host: Host, recipe: Recipe) -> Regression:
     start: dict[str, Any] = {}
     if recipe.start:
         name = str(recipe.start["solver"])
-        start = {**recipe.start, **_resolved(host.build("solvers", name, recipe.start_options(), where="start"))}
+        start = {**recipe.start, **_resolved(host.build("solvers", name, options_of(recipe.start), where="start"))}
     return Regression(recipe.name, recipe.physics, options, start)
 
 
