@@ -14,7 +14,7 @@ import medldm
 from medldm.data import Grid, Volume
 from medldm.errors import ComponentMissing, InputRefused, MedldmError, OutOfMemory, UsageError
 from medldm.host import Host
-from medldm.pipeline.chosen_prior import choose_prior
+from medldm.pipeline.chosen_prior import ChosenPrior, choose_prior
 from medldm.pipeline.estimate import estimate_seconds
 from medldm.pipeline.events import Event
 from medldm.pipeline.memory import check_memory
@@ -221,12 +221,40 @@ def test_the_memory_plan_counts_the_prior(host: Host, priors: Path) -> None:
     assert with_.prior == wide.bytes_needed()
     assert with_.total > without.total
     assert with_.as_dict()["prior"] == with_.prior
+    assert with_.slices_at_once is None and with_.streamed(asked) is asked
+    one, eight = (_taking(wide, n) for n in (1, 8))
     with pytest.raises(OutOfMemory, match=r"E-MEM-01.*Reconstruct fewer"):
-        check_memory(host, asked, CT, without.total, wide)
-    one = dataclasses.replace(wide, section=dataclasses.replace(wide.section, slices_at_once=1))
-    less = check_memory(host, asked, CT, None, one).total
-    with pytest.raises(OutOfMemory, match=r"E-MEM-01.*slices_at_once=1 \(about .* MiB"):
-        check_memory(host, asked, CT, less, wide)
+        check_memory(host, asked, CT, _total(host, asked, one) - 1, wide)
+    for allowed, at_once in ((_total(host, asked, one), 1), (_total(host, asked, eight) - 1, 4)):
+        plan = check_memory(host, asked, CT, allowed, eight)
+        assert plan.total <= allowed
+        assert plan.slices_at_once == at_once
+        assert plan.streamed(asked).prior == {**asked.prior, "slices_at_once": at_once}
+
+
+def _taking(prior: ChosenPrior, at_once: int) -> ChosenPrior:
+    return dataclasses.replace(prior, section=dataclasses.replace(prior.section, slices_at_once=at_once))
+
+
+def _total(host: Host, asked: Recipe, prior: ChosenPrior) -> int:
+    return check_memory(host, asked, CT, None, prior).total
+
+
+def test_a_run_in_pieces_that_memory_allows_is_the_same_job_and_image(host: Host, priors: Path) -> None:
+    asked = recipe({"name": "toy-prior"})
+    chosen = choose_prior(host, asked, CT)
+    assert chosen is not None
+    one = _taking(chosen, 1)
+    told: list[Event] = []
+    runs = [
+        medldm.reconstruct(CT, recipe=asked, simulate=True, host=host, device="cpu", max_memory=limit, listeners=heard)
+        for limit, heard in ((None, []), (_total(host, asked, one), [told.append]))
+    ]
+    assert [event.message for event in told if event.stage == "memory"] == [
+        "the prior's network takes 1 at a time of its slices, to fit the memory"
+    ]
+    torch.testing.assert_close(runs[1].image.data, runs[0].image.data, rtol=1e-4, atol=1e-2)
+    assert runs[1].record["job"] == runs[0].record["job"]
 
 
 def test_the_time_of_a_run_with_a_prior_is_estimated(host: Host, priors: Path) -> None:

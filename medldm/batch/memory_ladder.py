@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from medldm.inference.slicewise import SLICES_ON_CPU
 from medldm.pipeline.recipe import Recipe
-
-# Slices that a prior takes together where the recipe leaves it to the prior.
-_FIRST = 4
 
 
 def smaller(recipe: Recipe, level: int) -> Recipe:
@@ -17,10 +15,10 @@ def smaller(recipe: Recipe, level: int) -> Recipe:
     """
     if not level or not recipe.prior:
         return recipe
-    at_once = int(recipe.prior.get("slices_at_once") or _FIRST)
+    at_once = int(recipe.prior.get("slices_at_once") or SLICES_ON_CPU)
     return replace(recipe, prior={**recipe.prior, "slices_at_once": max(1, at_once >> level)})
 
 
 def levels(recipe: Recipe) -> int:
     """How many times :func:`smaller` makes a difference."""
-    return int(recipe.prior.get("slices_at_once") or _FIRST).bit_length() - 1 if recipe.prior else 0
+    return int(recipe.prior.get("slices_at_once") or SLICES_ON_CPU).bit_length() - 1 if recipe.prior else 0

@@ -37,7 +37,7 @@ def show_plan(
     memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
     require_writable(host, recipe, case)
     with Console(stderr=True).status("Timing the first steps, on a few slices"):
-        seconds = estimate_seconds(host, recipe, case, device)
+        seconds = estimate_seconds(host, memory.streamed(recipe), case, device)
     facts = {
         "case": case.name,
         "shape": list(case.grid.shape),
@@ -57,5 +57,7 @@ def show_plan(
     table.add_row("memory", f"about {in_words(memory.total)} ({parts})")
     if recipe.samples > 1:
         table.add_row("samples", f"{recipe.samples}, {memory.samples_at_once} at once")
+    if memory.slices_at_once is not None:
+        table.add_row("slices", f"{memory.slices_at_once} at a time in the prior's network, to fit the memory")
     table.add_row("time", f"about {seconds:.0f} s")
     Console().print(table)

@@ -38,7 +38,7 @@ def command(
     slices: options.Slices = None,
     device: options.Device = "auto",
     max_memory: Annotated[
-        str | None, typer.Option("--max-memory", help="Refuse to start when more is needed: 8G, 500M.")
+        str | None, typer.Option("--max-memory", help="Keep within this: 8G, 500M; refuse to start when it cannot do.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from an interrupted run; do nothing if it is finished.")

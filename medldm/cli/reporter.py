@@ -25,7 +25,12 @@ from medldm.pipeline.events import Event
 LINE_EVERY_SECONDS = 10.0
 # What a reconstruction does after it has told of a stage. The stages tell of themselves when they have ended, and
 # some take half a minute of a whole volume.
-_NEXT = {"read": "preparing", "simulate": "building the operator", "operator": "making the start image"}
+_NEXT = {
+    "read": "preparing",
+    "memory": "preparing",
+    "simulate": "building the operator",
+    "operator": "making the start image",
+}
 _WORKING = "working"
 
 

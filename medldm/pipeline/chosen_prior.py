@@ -14,6 +14,7 @@ from medldm.host import Host
 from medldm.inference import is_exact
 from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
+from medldm.inference.slicewise import SLICES_ON_CPU
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.regression import require_kind, require_measurement
@@ -25,9 +26,9 @@ from medldm.priors.planes import planes_of
 from medldm.priors.stacks import can_alternate, stack_axes
 
 GRIDS = ("native", "prior")
-# For the memory plan: features where a card does not tell, slices a prior takes together unless told otherwise, and
-# tensors of the finest level that a network holds at its peak.
-_WIDTH, _SLICES_AT_ONCE, _TENSORS_HELD = 64, 4, 4
+# For the memory plan: features where a card does not tell, and tensors of the finest level that a network holds at its
+# peak.
+_WIDTH, _TENSORS_HELD = 64, 4
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class ChosenPrior:
         """One sha256 for all its weights."""
         return self.card.weights_hash
 
+    @property
+    def slices_at_once(self) -> int:
+        """How many slices its network takes together, on a CPU; one for networks of volumes."""
+        if self.card.dimensions == 3:
+            return 1
+        return self.section.slices_at_once or SLICES_ON_CPU * self.card.slab
+
     def bytes_needed(self) -> int:
         """Weights in single precision, and what the networks hold of the slices that they see together.
 
@@ -69,12 +77,11 @@ class ChosenPrior:
         width = max((int(value[0]) for value in widths if isinstance(value[0], int)), default=_WIDTH)
         sizes = [max(n, card.size.at_least) for n in grid.shape]
         if card.dimensions == 3:
-            seen, together = math.prod(sizes), 1
+            seen = math.prod(sizes)
         else:
             # The largest of the slices, where their plane alternates.
             seen = max(math.prod(sizes) // sizes[axis] for axis in stack_axes(card, grid, self.section.plane))
-            together = self.section.slices_at_once or _SLICES_AT_ONCE * card.slab
-        return weights + together * seen * width * _TENSORS_HELD * 4
+        return weights + self.slices_at_once * seen * width * _TENSORS_HELD * 4
 
     def as_record(self) -> dict[str, Any]:
         """Facts for ``run.json``: the card's name and hashes, not the folder, whose name is of somebody's choosing."""

@@ -35,8 +35,9 @@ _KEPT_PAGES = 1.3
 class MemoryPlan:
     """Bytes a run is expected to need at its peak.
 
-    ``samples_at_once`` is how many samples the solver works on together, which its bytes hold. ``simulation`` is over
-    before operator, solver and prior are there, so the larger of both counts.
+    ``samples_at_once`` is how many samples the solver works on together, which its bytes hold, ``slices_at_once`` how
+    many slices a prior's network takes together, where memory allows no more; None leaves it to recipe and prior.
+    ``simulation`` is over before operator, solver and prior are there, so the larger of both counts.
     """
 
     physics: int
@@ -45,6 +46,13 @@ class MemoryPlan:
     prior: int = 0
     simulation: int = 0
     samples_at_once: int = 1
+    slices_at_once: int | None = None
+
+    def streamed(self, recipe: Recipe) -> Recipe:
+        """The recipe in pieces that the memory allows: the same images come of it but for the rounding of sums."""
+        if self.slices_at_once is None:
+            return recipe
+        return replace(recipe, prior={**recipe.prior, "slices_at_once": self.slices_at_once})
 
     @property
     def total(self) -> int:
@@ -129,7 +137,7 @@ def plan_memory(
 def check_memory(
     host: Host, recipe: Recipe, case: Volume | Acquisition, limit: int | None, prior: ChosenPrior | None = None
 ) -> MemoryPlan:
-    """The plan of a case, with as many samples at once as fit; refused when not even one does.
+    """The plan of a case, with as many samples and slices of a network at once as fit; refused when not one does.
 
     Args:
         host: plugins.
@@ -145,13 +153,15 @@ def check_memory(
     measured = case if isinstance(case, Acquisition) else None
     plan = plan_memory(host, recipe, case.grid, is_complex=is_complex, measured=measured, prior=prior)
     allowed = limit if limit is not None else available_bytes()
+    if allowed is not None and prior is not None:
+        plan = _in_pieces(plan, prior, allowed)
     if allowed is not None and plan.total > allowed:
         source = "--max-memory allows" if limit is not None else "this machine has free"
         raise OutOfMemory(
             "E-MEM-01",
             f"This run needs about {in_words(plan.total)}; {source} {in_words(allowed)}.",
             why="It would be killed in the middle, or make the machine swap.",
-            fix=f"{_one_by_one(plan, prior, allowed)} fewer slices at a time with --slices, or raise --max-memory.",
+            fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory.",
         )
     at_once = recipe.samples
     if allowed is not None and plan.solver:
@@ -159,14 +169,14 @@ def check_memory(
     return replace(plan, solver=at_once * plan.solver, samples_at_once=at_once)
 
 
-def _one_by_one(plan: MemoryPlan, prior: ChosenPrior | None, allowed: int) -> str:
-    """How to begin a way out: with a prior that sees its slices one by one, where that is allowed."""
-    if prior is not None and prior.card.dimensions == 2:
-        one = replace(prior, section=replace(prior.section, slices_at_once=1))
-        needed = replace(plan, prior=one.bytes_needed()).total
-        if needed <= allowed:
-            return f"Add --set prior.slices_at_once=1 (about {in_words(needed)}, a little slower), reconstruct"
-    return "Reconstruct"
+def _in_pieces(plan: MemoryPlan, prior: ChosenPrior, allowed: int) -> MemoryPlan:
+    """The plan with the most slices of a network at once that fit, half as many again and again; one where none do."""
+    at_once = prior.slices_at_once
+    while plan.total > allowed and at_once > prior.card.slab:
+        at_once = max(prior.card.slab, at_once // 2)
+        fewer = replace(prior, section=replace(prior.section, slices_at_once=at_once))
+        plan = replace(plan, prior=fewer.bytes_needed(), slices_at_once=at_once)
+    return plan
 
 
 def available_bytes() -> int | None:

@@ -93,7 +93,8 @@ def reconstruct(
         read: what to ask of the reader (series, volume, untilt, gaps).
         slices: range along z to reconstruct, of an image.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        max_memory: refuse before starting when the plan needs more bytes than this.
+        max_memory: bytes to keep within, with fewer samples and slices of a network at a time; refused before starting
+            where that is not enough. The memory that is free when None.
         resume: go on from the state that an interrupted run of the same job left beside ``out``.
         overwrite: replace a finished output folder.
         anonymous: ``out`` holds many results; this one goes to a folder in it that is named by the hash of the job, and
@@ -152,6 +153,8 @@ def reconstruct(
         folder = OutputFolder.open(Path(out) / name_of(job), path, overwrite=overwrite)
     wanted = chosen_maps(chosen)
     plan = check_memory(host, chosen, case, max_memory, prior)
+    if plan.slices_at_once is not None:
+        tell("memory", f"the prior's network takes {plan.slices_at_once} at a time of its slices, to fit the memory")
     if folder is not None:
         require_writable(host, chosen, case)
 
@@ -164,7 +167,7 @@ def reconstruct(
 
     # 3. The operator and the likelihood of the scan, the solver, the weights of its prior.
     with timer("operator"):
-        posed = pose(host, chosen, acquisition, identity, where)
+        posed = pose(host, plan.streamed(chosen), acquisition, identity, where)
     tell("operator", f"{posed.operator.domain} -> {posed.operator.codomain} on {where}")
     if alike := too_much_alike(posed.solver, chosen.samples):
         tell("warning", alike)
