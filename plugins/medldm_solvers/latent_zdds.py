@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference import DiffusionPrior, Likelihood, Noise, Step, advance
+from medldm.inference import DiffusionPrior, IntegratorName, Likelihood, Noise, Step, advance, integrator
 from medldm_solvers.latent_state import latent_prior
 from medldm_solvers.noise_range import descent
 from medldm_solvers.references import DDS, DIFFPIR
@@ -38,6 +38,7 @@ class LatentZDDS:
         sigma_min: last one; None takes the prior's smallest, at least 0.002.
         rho: of the levels; larger spends more steps at little noise.
         cg_iterations: of conjugate gradients in a data step, at most.
+        integrator: between the levels; ``ddim`` is the paper's, and the others are it where ``zeta`` is 1.
     """
 
     references: ClassVar[tuple[str, ...]] = (DDS, DIFFPIR)
@@ -54,6 +55,7 @@ class LatentZDDS:
     sigma_min: Annotated[float, Field(gt=0)] | None = 0.02
     rho: Annotated[float, Field(gt=0)] = 7.0
     cg_iterations: Annotated[int, Field(ge=1)] = 15
+    integrator: IntegratorName = "ddim"
 
     @torch.no_grad()
     def solve(
@@ -67,11 +69,13 @@ class LatentZDDS:
         """Yield a step per noise level; the state is the noisy latent ``z``, the estimate the corrected image ``u``."""
         prior = latent_prior(prior, "latent-zdds")
         levels = descent(prior, self.steps, low=self.sigma_min, high=self.sigma_max, rho=self.rho)
+        extrapolate = integrator(self.integrator, self.zeta)
         if state:
-            z, u, first = state["z"], state["u"], int(state["index"]) + 1
+            z, u, memory, first = state["z"], state["u"], state["memory"], int(state["index"]) + 1
         else:
             coded = prior.encode(start)
             z, u, first = coded + self.temperature * levels[0] * noise.like(coded, "start", step=0), start, 0
+            memory = extrapolate.nothing(z)
         for k in range(first, self.steps):
             sigma, after = levels[k], levels[k + 1]
             # Tweedie's estimate of the latent (DDS, equation 8)
@@ -85,7 +89,8 @@ class LatentZDDS:
                 if after > 0:
                     correction = prior.encode(u) - prior.encode(v)
             # DDIM with the direction of the denoiser (DDS, equation 9)
+            aim, memory = extrapolate(levels, k, z, clean, memory)
             drawn = self.zeta > 0 and after > 0
             fresh = self.temperature * noise.like(z, "renoise", step=k) if drawn else None
-            z = advance(z, clean, sigma, after, self.zeta, fresh, shift=correction)
-            yield Step(k, self.steps, sigma, z, u, {"z": z, "u": u, "index": torch.tensor(k)})
+            z = advance(z, aim, sigma, after, self.zeta, fresh, shift=correction)
+            yield Step(k, self.steps, sigma, z, u, {"z": z, "u": u, "memory": memory, "index": torch.tensor(k)})

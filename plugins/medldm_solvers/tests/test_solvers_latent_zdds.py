@@ -31,11 +31,11 @@ class Mirrored(Noise):
         return super().like(x, purpose, step=step).flip(-1)
 
 
-@pytest.mark.parametrize("gain", [1.0, 0.5])
-def test_where_coding_loses_nothing_it_is_zdds(gain):
+@pytest.mark.parametrize(("gain", "integrator"), [(1.0, "ddim"), (0.5, "ddim"), (0.5, "dpm++2m")])
+def test_where_coding_loses_nothing_it_is_zdds(gain, integrator):
     """A prior of images ``gain`` times as wide, at noise levels ``gain`` times as high."""
     start = torch.full((2, *SPACE.shape), 0.4 - 0.1j, dtype=torch.complex128)
-    common = {"steps": 9, "lam": 0.7, "zeta": 0.6, "temperature": 0.8, "cg_iterations": 40}
+    common = {"steps": 9, "lam": 0.7, "zeta": 0.6, "temperature": 0.8, "cg_iterations": 40, "integrator": integrator}
     latents = GaussianLatents(SPACE, 0.3, 0.5, gain=gain)
     ours = LatentZDDS(**common, every=1, sigma_max=2.0, sigma_min=0.02)
     found = run(ours.solve(measured(), latents, start, Mirrored(4))).estimate
@@ -58,9 +58,11 @@ def test_the_error_of_the_autoencoder_gives_way_to_the_data():
     torch.testing.assert_close(found, (W * (1.1 - 0.4j) + w * v) / (W + w), rtol=1e-3, atol=1e-4)
 
 
-def test_it_resumes_between_looks_at_the_data():
+@pytest.mark.parametrize("integrator", ["ddim", "dpm++2m", "gradient-estimation"])
+def test_it_resumes_between_looks_at_the_data(integrator):
     start = torch.zeros(1, *SPACE.shape, dtype=torch.complex128)
-    solver, prior = LatentZDDS(steps=7, every=3, sigma_max=1.0), GaussianLatents(SPACE, gain=2.0, error=0.1)
+    solver = LatentZDDS(steps=7, every=3, zeta=0.2, sigma_max=1.0, integrator=integrator)
+    prior = GaussianLatents(SPACE, gain=2.0, error=0.1)
     steps = list(solver.solve(measured(), prior, start, NOISE))
     for at in (0, 1, 4):
         rest = list(solver.solve(measured(), prior, start, NOISE, steps[at].state))
