@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from medldm.cli.app import app
 from medldm.cli.tables import print_calibration
 from medldm.data import Grid
-from medldm.pipeline.evaluate import slices_of
+from medldm.pipeline.reference import slices_of
 
 SHAPE = (9, 16, 14)
 

@@ -13,9 +13,10 @@ import torch
 
 import medldm
 from medldm.data import Acquisition, AffineMap, Grid, History, Volume
-from medldm.errors import GateFailed, MedldmError, Problem, UsageError
+from medldm.errors import GateFailed, InputRefused, MedldmError, Problem, UsageError
 from medldm.host import Host
 from medldm.inference import Noise
+from medldm.pipeline.acquisition_output import save_acquisition
 from medldm.pipeline.events import Event
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash
@@ -224,3 +225,33 @@ def test_a_measurement_is_not_simulated_and_that_is_said(host: Host) -> None:
     assert torch.equal(plain.image.data, asked.image.data)
     assert not plain.record["warnings"]
     assert "a measurement already" in asked.record["warnings"][0]
+
+
+def test_a_truth_is_cut_to_the_slices_of_the_scan(host: Host) -> None:
+    few = medldm.simulate(phantom().cropped(slice(1, 3)), recipe=recipe(), host=host)
+    result = medldm.reconstruct(few, recipe=recipe(), host=host, device="cpu", truth=phantom())
+    assert result.truth is not None and torch.equal(result.truth.data, phantom().data[1:3])
+    assert "psnr" in result.record["metrics"]["reconstruction"]
+    cut = medldm.reconstruct(
+        phantom(), recipe=recipe(), host=host, device="cpu", truth=phantom(), simulate=True, slices=slice(1, 3)
+    )
+    assert cut.record["metrics"] == result.record["metrics"]
+
+
+def test_a_truth_that_cannot_be_compared_is_refused_before_anything_runs(host: Host) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    other = replace(phantom(), quantity="HU", modality="CT")
+    for truth, code in ((phantom().cropped(slice(0, 2)), "E-EVAL-01"), (other, "E-MET-03")):
+        told: list[Event] = []
+        with pytest.raises(InputRefused, match=code):
+            medldm.reconstruct(measured, recipe=recipe(), host=host, truth=truth, listeners=[told.append])
+        assert not [event for event in told if event.stage == "step"]
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30])
+def test_values_that_single_precision_cannot_square_are_refused(host: Host, tmp_path: Path, size: float) -> None:
+    measured = medldm.simulate(phantom(), recipe=recipe(), host=host)
+    far = replace(measured, data=measured.data / measured.data.abs().max() * size)
+    path = save_acquisition(host, far, tmp_path / "far")
+    with pytest.raises(InputRefused, match="E-PIX-03"):
+        medldm.reconstruct(path, recipe=recipe(), host=host)

@@ -14,7 +14,9 @@ def command(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show the scans under a path: geometry, and problems with their codes. Reads headers only.
+    """Show the scans under a path: geometry, and problems with their codes.
+
+    Of images headers are read only; of raw data the samples, which alone tell what was measured and how noisy it is.
 
     Examples:
         medldm inspect ct-folder/

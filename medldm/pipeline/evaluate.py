@@ -15,6 +15,7 @@ from medldm.pipeline.calibration import calibration
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import read_image
+from medldm.pipeline.reference import slices_of
 
 
 def evaluate(
@@ -86,13 +87,6 @@ def evaluate_spread(
         )
     found_out = calibration(mean, spread, samples, reference, float(told.get("interval", {}).get("model_error", 0.0)))
     return {**found_out, **_who_drew(host, record)} if found_out else {}
-
-
-def slices_of(part: Grid, whole: Grid) -> slice | None:
-    """The range along z of ``whole`` that ``part`` is; None where it is none."""
-    count = part.shape[0]
-    found = (slice(first, first + count) for first in range(whole.shape[0] - count + 1))
-    return next((cut for cut in found if whole.cropped(cut) == part), None)
 
 
 def _remedy(image: Grid, truth: Grid) -> str:

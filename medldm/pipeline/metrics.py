@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 from medldm.data import Volume
-from medldm.errors import InputRefused
 from medldm.host import Host
+from medldm.pipeline.reference import require_one_grid
 
 
 @runtime_checkable
@@ -24,19 +24,7 @@ def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, flo
     """Every registered metric; empty without a truth."""
     if truth is None:
         return {}
-    if estimate.grid.shape != truth.grid.shape:
-        raise InputRefused(
-            "E-EVAL-01",
-            f"The image has {estimate.grid.shape} voxels and the truth {truth.grid.shape}.",
-            why="Metrics compare voxel by voxel; nothing is resampled in silence.",
-            fix="Bring both onto one grid first.",
-        )
-    if estimate.grid != truth.grid:
-        raise InputRefused(
-            "E-EVAL-02",
-            "The image and the truth have the same shape but lie in different places.",
-            fix="Check the geometry of both with medldm inspect.",
-        )
+    require_one_grid(estimate.grid, truth.grid)
     values: dict[str, float] = {}
     for entry in host.entries("metrics"):
         metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))

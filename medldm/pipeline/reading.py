@@ -13,6 +13,9 @@ from medldm.data import Acquisition, Reader, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
 
+# Squares, and sums of a million of them, are numbers in single precision up to here, and their inverses too.
+_FAR = 1e15
+
 
 def reader_for(host: Host, path: Path) -> Reader:
     """The first registered reader that accepts the path."""
@@ -33,13 +36,13 @@ def reader_for(host: Host, path: Path) -> Reader:
 
 
 def inspect(host: Host, path: Path) -> list[SeriesRow]:
-    """All scans under a path with their geometry and problems; headers only."""
+    """All scans under a path with their geometry and problems."""
     return reader_for(host, path).inspect(path)
 
 
 def read_cases(host: Host, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
-    """The scans under a path, values checked to be finite."""
-    return [_finite(case) for case in reader_for(host, path).read(path, request)]
+    """The scans under a path, values checked to be finite and of a usable size."""
+    return [_usable(case) for case in reader_for(host, path).read(path, request)]
 
 
 def read_case(host: Host, path: str | Path, request: ReadRequest | None = None) -> Volume | Acquisition:
@@ -69,16 +72,24 @@ def read_image(host: Host, path: str | Path, request: ReadRequest | None = None)
     return case
 
 
-def _finite(case: Volume | Acquisition) -> Volume | Acquisition:
+def _usable(case: Volume | Acquisition) -> Volume | Acquisition:
+    """The case, where its values are numbers that one can reckon with."""
     if isinstance(case, Volume):
-        return case.require_finite()
-    bad = int((~torch.isfinite(case.data)).sum())
-    if bad:
+        case = case.require_finite()
+    elif bad := int((~torch.isfinite(case.data)).sum()):
         raise InputRefused(
             "E-PIX-02",
             f"{bad} of {case.data.numel()} measured values are NaN or infinite.",
             why="They would spread over the whole image.",
             fix="Mask them out of the measurement, or measure again.",
+        )
+    largest = float(case.data.abs().max()) if case.data.numel() else 0.0
+    if largest and not 1 / _FAR <= largest <= _FAR:
+        raise InputRefused(
+            "E-PIX-03",
+            f"The largest value is {largest:.2g}; values up to between {1 / _FAR:g} and {_FAR:g} can be reckoned with.",
+            why="Squares of others are infinite or zero in single precision.",
+            fix="Check that the file was read or converted rightly, or scale the values.",
         )
     return case
 

@@ -29,6 +29,7 @@ from medldm.pipeline.progress import Progress
 from medldm.pipeline.reading import case_hash, read_case, read_image
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
+from medldm.pipeline.reference import reference_on
 from medldm.pipeline.results import Page, require_writable, write_results
 from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
@@ -89,7 +90,8 @@ def reconstruct(
         simulate: an image has no raw data; True measures it first by the recipe's physics, and SIMULATED stands in
             everything that comes of it.
         set_: assignments such as ``"solver.iterations=50"``.
-        truth: reference image for the metrics of a measured scan. It never enters the reconstruction.
+        truth: reference image for the metrics of a measured scan, or a volume of which the scan is some slices. It
+            never enters the reconstruction.
         read: what to ask of the reader (series, volume, untilt, gaps).
         slices: range along z to reconstruct, of an image.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -125,6 +127,8 @@ def reconstruct(
         reference = read_image(host, truth, asked) if isinstance(truth, (str, Path)) else truth
         if slices is not None:
             case = _cropped(case, slices)
+        if reference is not None:
+            reference = reference_on(case.grid, reference)
         if isinstance(case, Volume) and not simulate:
             raise UsageError(
                 "E-RUN-01",
@@ -175,7 +179,10 @@ def reconstruct(
     # 4. The start image, and 5. everything restated in the units and on the grid of the prior.
     with timer("start"):
         start = start_image(host, chosen, posed)
+        baseline = finished_volume(start[None], acquisition, case, "start")
         problem = problem_of(posed, start, tell=tell)
+    with timer("metrics"):  # here already: a truth that cannot be compared is refused before the solver runs
+        metrics = {"baseline": compare(host, baseline, reference)}
 
     # 6. The prior on trial against samples of the measurement that are withheld from it.
     with timer("trial"):
@@ -194,16 +201,12 @@ def reconstruct(
     method = str(chosen.solver["name"])
     events = (*problem.events, *(trial.events if trial else ()), *drawn.events(is_complex=start.is_complex()))
     image = finished_volume(drawn.mean[None], acquisition, case, method, events)
-    baseline = finished_volume(start[None], acquisition, case, "start")
     with timer("uncertainty"):
         uncertainty = uncertainty_of(posed, problem, drawn, image, reference, wanted, chosen.model_error)
 
     # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
-        metrics = {
-            "baseline": compare(host, baseline, reference),
-            "reconstruction": compare(host, image, reference),
-        }
+        metrics["reconstruction"] = compare(host, image, reference)
         if drawn.count > 1:
             sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
             metrics["first sample"] = compare(host, sample, reference)

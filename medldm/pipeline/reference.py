@@ -1,0 +1,47 @@
+"""A truth beside a scan: brought to its slices, or refused before anything runs."""
+
+from __future__ import annotations
+
+from medldm.data import Grid, Volume
+from medldm.errors import InputRefused
+
+
+def require_one_grid(image: Grid, truth: Grid) -> None:
+    """Refuse a truth that cannot be compared voxel by voxel.
+
+    Raises:
+        InputRefused: E-EVAL-01 another shape than the image's, E-EVAL-02 another place.
+    """
+    if image.shape != truth.shape:
+        raise InputRefused(
+            "E-EVAL-01",
+            f"The image has {image.shape} voxels and the truth {truth.shape}.",
+            why="Metrics compare voxel by voxel; nothing is resampled in silence.",
+            fix="Bring both onto one grid first.",
+        )
+    if image != truth:
+        raise InputRefused(
+            "E-EVAL-02",
+            "The image and the truth have the same shape but lie in different places.",
+            fix="Check the geometry of both with medldm inspect.",
+        )
+
+
+def reference_on(grid: Grid, truth: Volume) -> Volume:
+    """The truth of an image on ``grid``: as it is, or the slices of it that the image is of.
+
+    Raises:
+        InputRefused: see :func:`require_one_grid`.
+    """
+    cut = slices_of(grid, truth.grid)
+    if cut is None:
+        require_one_grid(grid, truth.grid)
+        return truth
+    return truth if truth.grid == grid else truth.cropped(cut)
+
+
+def slices_of(part: Grid, whole: Grid) -> slice | None:
+    """The range along z of ``whole`` that ``part`` is; None where it is none."""
+    count = part.shape[0]
+    found = (slice(first, first + count) for first in range(whole.shape[0] - count + 1))
+    return next((cut for cut in found if whole.cropped(cut) == part), None)
