@@ -338,3 +338,14 @@ def test_paragraphs_of_help_flow_and_examples_keep_their_lines() -> None:
         "First line.\n\n    Two lines of\n    one paragraph.\n\n    Examples:\n        medldm a\n\n        medldm b\n"
     )
     assert flowing(text) == "First line.\n\nTwo lines of one paragraph.\n\nExamples:\n    medldm a\n\n    medldm b"
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("reconstruct", "--simulate", "-o", "out")])
+def test_a_path_that_may_not_be_read_is_refused_by_its_name(
+    brain: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read anything, so the system is asked in its place."""
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: Path(path) != brain)
+    code, _, text = run(*command, brain)
+    assert code == 3
+    assert "E-IN-06" in text

@@ -13,8 +13,10 @@ from medldm.cli.session import finish, session_of
 
 def command(
     context: typer.Context,
-    reconstruction: Annotated[Path, typer.Argument(help="Image, or output folder of `medldm reconstruct`.")],
-    truth: Annotated[Path, typer.Option("--truth", help="Reference image.")],
+    reconstruction: Annotated[
+        Path, typer.Argument(help="Image, or output folder of `medldm reconstruct`.", readable=False)
+    ],
+    truth: Annotated[Path, typer.Option("--truth", help="Reference image.", readable=False)],
     slices: Annotated[
         str | None, typer.Option("--slices", help="Range along z of the truth, for example 40:60.")
     ] = None,

@@ -13,7 +13,14 @@ from medldm.errors import UsageError
 if TYPE_CHECKING:
     from medldm.data import ReadRequest
 
-Input = Annotated[Path, typer.Argument(help="A NIfTI file, a DICOM file or folder, or an acquisition file.")]
+# Paths are left to the readers, which refuse with a code.
+Input = Annotated[
+    Path,
+    typer.Argument(
+        help="A NIfTI file, a DICOM file or folder, raw k-space or projections, or an acquisition file.",
+        readable=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log lines, and tracebacks of unexpected errors.")]

@@ -26,7 +26,9 @@ def command(
     prior: Annotated[
         str | None, typer.Option("--prior", help="Name or folder of a prior; short for prior.name.")
     ] = None,
-    truth: Annotated[Path | None, typer.Option("--truth", help="Reference image, for the metrics only.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Reference image, for the metrics only.", readable=False)
+    ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Short for run.samples.")] = None,
     seed: options.Seed = None,
     series: options.Series = None,

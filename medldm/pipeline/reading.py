@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,8 @@ def reader_for(host: Host, path: Path) -> Reader:
     """The first registered reader that accepts the path."""
     if not path.exists():
         raise InputRefused("E-IN-01", f"{path} does not exist.", fix="Check the path.")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise InputRefused("E-IN-06", f"{path} may not be read.", fix="Check its permissions.")
     if path.is_dir() and not any(path.iterdir()):
         raise InputRefused("E-IN-02", f"{path} is an empty folder.", fix="Check the path.")
     for entry in host.entries("readers"):
