@@ -178,7 +178,7 @@ def test_a_file_without_directions_says_so(path):
 
 
 def test_the_formats_own_library_agrees(path):
-    ismrmrd = pytest.importorskip("ismrmrd", reason="the package ismrmrd is not installed; it is an oracle only")
+    ismrmrd = pytest.importorskip("ismrmrd", reason="the package ismrmrd is not installed: pip install 'medldm[test]'")
     kspace = truth()
     dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
     dataset.write_xml_header(XML.encode())
