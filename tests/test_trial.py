@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from prior_toys import DEVIATION, MEAN, card, toy_host, write
+from prior_toys import DEVIATION, MEAN, card, mr_card, toy_host, write
 from typer.testing import CliRunner
 
 import medldm
@@ -243,3 +243,41 @@ def test_the_classical_solver_must_run_with_the_physics(host: Host) -> None:
         _run(host, expected_by_the_prior(), wrong)
     with pytest.raises(UsageError, match="E-OPT-01"):
         _run(host, expected_by_the_prior(), recipe(classical={"name": "tv", "lamb": 1}))
+
+
+def _complex(waves: float) -> Volume:
+    """What the prior of MR expects, with waves of a phase, in radians, that the centre of k-space cannot show."""
+    shape = (2, 48, 40)
+    image = MEAN + DEVIATION * torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    phase = torch.sin(1.7 * torch.arange(48.0))[:, None] * torch.cos(1.3 * torch.arange(40.0))
+    data = 100 * image.clamp(min=0) * torch.polar(torch.ones(shape), waves * phase.expand(shape))
+    return Volume(data, Grid.isotropic(shape), "arbitrary", "MR", "scan")
+
+
+def _mr(**prior: Any) -> Recipe:
+    sections = {
+        "acquisition": {
+            **{"physics": "mri-cartesian", "coils": 4, "mask": {"acceleration": 2, "calibration": 0.25}},
+            "noise": {"std": 0.01},
+        },
+        "prior": {"name": "toy-mr", **prior},
+        "solver": {"name": "zdds", "steps": 8},
+        "classical": {"name": "tv", "lam": 100, "iterations": 20},
+        "run": {"seed": 3},
+    }
+    return from_mapping("test", sections)
+
+
+@pytest.mark.parametrize("given", [None, 0.0])
+def test_where_the_phase_is_at_fault_the_prior_is_tried_with_room_beside_it(
+    host: Host, tmp_path: Path, given: float | None
+) -> None:
+    write(tmp_path / "priors", mr_card())
+    chosen = _mr() if given is None else _mr(quadrature=given)
+    smooth, quick = (_run(host, _complex(waves), chosen).record["prior"] for waves in (0.0, 0.3))
+    assert smooth["quadrature"] == 0 and "misfit_without_quadrature" not in smooth["trial"]
+    if given is None:
+        assert quick["quadrature"] in (0.02, 0.05)
+        assert quick["trial"]["misfit_to_classical"] < quick["trial"]["misfit_without_quadrature"]
+    else:
+        assert quick["quadrature"] == 0 and "misfit_without_quadrature" not in quick["trial"]

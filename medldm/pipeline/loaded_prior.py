@@ -41,6 +41,11 @@ class LoadedPrior:
     model: PriorModel
     native: Grid
 
+    def with_room(self, quadrature: float) -> LoadedPrior:
+        """The same prior, of complex images that may leave the phase by so much; see :class:`PriorSection`."""
+        section = replace(self.chosen.section, quadrature=quadrature)
+        return replace(self, chosen=replace(self.chosen, section=section))
+
     @property
     def grid(self) -> Grid:
         """Of the image that the prior and its solver work on."""
@@ -131,7 +136,7 @@ class LoadedPrior:
             plane=section.plane,
             slices_at_once=section.slices_at_once,
             seed=seed,
-            quadrature=section.quadrature,
+            quadrature=section.quadrature or 0.0,
             mirror=section.mirror,
             device=like.device,
         )

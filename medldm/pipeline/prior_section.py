@@ -27,7 +27,8 @@ class PriorSection:
             every noise level; None takes those of the scan, or alternates where card and voxels allow.
         slices_at_once: how many of them its network takes together; None leaves it to the prior.
         quadrature: standard deviation, in the prior's unit (1 is nearly the brightest), of what a complex image has out
-            of phase; 0 where the phase that is frozen is believed.
+            of phase; 0 where the phase that is frozen is believed. None believes it too, unless the trial of the prior
+            (:mod:`medldm.pipeline.trial`) finds that more room predicts better.
         mirror: show its network images mirrored at random, so that errors which do not turn with them cancel out; None
             does so where the card says that it learnt from such images.
         facts: what its network is told, e.g. ``{contrast: t1w}``, besides what the card always tells.
@@ -36,7 +37,7 @@ class PriorSection:
     use: Use | None = None
     plane: PlaneChoice | None = None
     slices_at_once: int | None = None
-    quadrature: float = 0.0
+    quadrature: float | None = None
     mirror: bool | None = None
     facts: Mapping[str, Value] = field(default_factory=dict)
 
@@ -74,9 +75,10 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     at_once = section.get("slices_at_once")
     if at_once is not None and (not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1):
         raise _refused("slices_at_once", at_once, "a whole number, at least 1", card)
-    quadrature = section.get("quadrature", 0)
-    frozen = card.complex == "phase-frozen" and card.latent is None
-    if not isinstance(quadrature, (int, float)) or not 0 <= quadrature <= (1 if frozen else 0):
+    quadrature = section.get("quadrature")
+    frozen = knows_room(card)
+    possible = isinstance(quadrature, (int, float)) and 0 <= quadrature <= (1 if frozen else 0)
+    if quadrature is not None and not possible:
         expected = "a number from 0 to 1" if frozen else "0, since only priors of magnitudes, not latents, can have it"
         raise _refused("quadrature", quadrature, expected, card)
     mirror = section.get("mirror")
@@ -86,7 +88,13 @@ def prior_section(section: Section, card: PriorCard) -> PriorSection:
     given = [name for name in facts if name != "plane" and section.get(name) is not None]
     told = {name: _fact(name, section[name], card) for name in given}
     chosen = cast(Use | None, use), cast(PlaneChoice | None, plane)
-    return PriorSection(*chosen, at_once, float(quadrature), mirror, told)
+    room = None if quadrature is None else float(quadrature)
+    return PriorSection(*chosen, at_once, room, mirror, told)
+
+
+def knows_room(card: PriorCard) -> bool:
+    """Whether complex images may leave the phase that is frozen: a prior of magnitudes, which latents cannot leave."""
+    return card.complex == "phase-frozen" and card.latent is None
 
 
 def _one_of(section: Section, key: str, values: Sequence[str], card: PriorCard) -> str | None:

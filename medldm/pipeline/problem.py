@@ -97,7 +97,7 @@ def problem_of(posed: Posed, start: Tensor, samples: int = 1, tell: Teller | Non
         "spacing_mm": list(prior.grid.spacing),
     }
     record["phase"] = "none" if phase is None else "frozen"
-    record["quadrature"] = prior.chosen.section.quadrature
+    record["quadrature"] = prior.chosen.section.quadrature or 0.0
     record["mirrored"] = prior.mirrors
     record["planes"] = list(prior.planes) if card.dimensions == 2 else []
     record["coherence"] = cohered.record

@@ -187,6 +187,7 @@ def reconstruct(
     # 6. The prior on trial against samples of the measurement that are withheld from it.
     with timer("trial"):
         trial = trial_of(host, chosen, posed, problem, start, tell)
+        problem = problem if trial is None else trial.problem
 
     # 7. The solver, to its last step, for one sample after another or several together.
     state_file = None if folder is None else folder.state_file

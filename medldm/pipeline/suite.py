@@ -224,7 +224,7 @@ def _estimate(
         start = start_image(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)
     trial = trial_of(host, recipe, posed, problem, start, Teller())
-    chosen = posed.solver if trial is None else trial.leaning(posed.solver)
+    chosen, problem = (posed.solver, problem) if trial is None else (trial.leaning(posed.solver), trial.problem)
     solution = run(chosen.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
     estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)

@@ -4,6 +4,9 @@ A prior out of its depth makes images that look right. Before the reconstruction
 class says are enough (``trial_steps``), and the recipe's classical solver run on the measurement without a tenth of its
 lines or views, and both predict that tenth. The share of the classical image that predicts best is mixed into every
 estimate of the reconstruction: next to none where the prior knows what it sees, all of it where it does not.
+
+A prior of magnitudes sees complex images through a phase taken from the measurement. Where it predicts badly, that
+phase may be at fault, so it is tried again with room beside the phase, more and more while that predicts better.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ from medldm.inference.withheld import CanWithhold, mixing_share, residual, witho
 from medldm.pipeline.classical import classical_solver
 from medldm.pipeline.events import Teller
 from medldm.pipeline.posing import Posed
-from medldm.pipeline.problem import Problem
+from medldm.pipeline.prior_section import knows_room
+from medldm.pipeline.problem import Problem, problem_of
 from medldm.pipeline.recipe import Recipe
 
 # Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
 # depth, from the third on it takes no part.
 _LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
 _UNTRIED = "; --set classical={} believes it untried"
-# What may help where the image is complex and the prior knows magnitudes.
-_PHASE = "; a phase that varies fast can be the reason: --set prior.quadrature=0.02"
+# Rooms beside the phase that are tried, standard deviations in the prior's unit.
+_ROOMS = (0.02, 0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +42,17 @@ class Trial:
     """What came of it.
 
     Attributes:
+        problem: as the prior predicted best, with room beside its phase or without.
         share: of the classical image, 0 to 1.
         misfit: of the prior's prediction over that of the classical method; below 1 the prior predicts better.
+        without_room: misfit before room beside the phase was given; None where none was.
         classical: (z, y, x) in the problem's unit, from the whole measurement; None where its share is 0.
     """
 
+    problem: Problem
     share: float
     misfit: float
+    without_room: float | None = None
     classical: Tensor | None = None
 
     def leaning(self, solver: Solver) -> Solver:
@@ -53,7 +61,8 @@ class Trial:
 
     def as_record(self) -> dict[str, float]:
         """For ``run.json``."""
-        return {"classical_share": round(self.share, 4), "misfit_to_classical": round(self.misfit, 4)}
+        before = {} if self.without_room is None else {"misfit_without_quadrature": round(self.without_room, 4)}
+        return {"classical_share": round(self.share, 4), "misfit_to_classical": round(self.misfit, 4), **before}
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -90,17 +99,13 @@ def contest_of(
         return None
     classical = classical_solver(host, recipe, posed)
     withheld = posed.physics.withheld(posed.acquisition, posed.noise).to(start.device)
-    rest, scan_rest = without(problem.likelihood, withheld), without(posed.likelihood, withheld)
-    if rest is None or scan_rest is None:
+    prior, scan_rest = _predicting(posed.solver, problem, withheld), without(posed.likelihood, withheld)
+    if prior is None or scan_rest is None:
         tell("trial", "this likelihood leaves no way to try the prior")
         return None
     # A start image of the classical solver's own making would make it begin where it ends.
     first = posed.physics.start(posed.acquisition, posed.operator) if recipe.starts_at_classical else start
-    return Contest(
-        prior=_quick(posed.solver).solve(rest, problem.prior, problem.start, problem.noise),
-        classical=classical.solve(scan_rest, None, first[None], posed.noise),
-        withheld=withheld,
-    )
+    return Contest(prior, classical.solve(scan_rest, None, first[None], posed.noise), withheld)
 
 
 def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: Tensor, tell: Teller) -> Trial | None:
@@ -119,23 +124,32 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     if contest is None:
         return None
     watch = _watching(tell)
-    ours, theirs = run(contest.prior, watch).estimate, run(contest.classical, watch).estimate
-    missed, missed_by_theirs = (
-        residual(posed.likelihood, u, contest.withheld) for u in (problem.on_scan(ours), theirs)
-    )
-    share = mixing_share(missed, missed_by_theirs)
-    misfit = float(missed.abs().square().sum() / missed_by_theirs.abs().square().sum())
+
+    def missed_by(loop: Iterator[Step], seen_as: Problem | None) -> Tensor:
+        u = run(loop, watch).estimate
+        return residual(posed.likelihood, u if seen_as is None else seen_as.on_scan(u), contest.withheld)
+
+    missed, missed_by_theirs = missed_by(contest.prior, problem), missed_by(contest.classical, None)
+    share, misfit, before = mixing_share(missed, missed_by_theirs), _over(missed, missed_by_theirs), None
+    for other in _with_room(posed, problem, start) if share >= _LEAST else ():
+        loop = _predicting(posed.solver, other, contest.withheld)
+        missed = missed_by(cast(Iterator[Step], loop), other)
+        found = _over(missed, missed_by_theirs)
+        room = f"{other.record['quadrature']:g} of the prior's unit beside the phase"
+        tell("trial", f"withheld samples: misfit {found:.2f} with {room}, {misfit:.2f} with less")
+        if found >= misfit:
+            break
+        before, misfit, problem = misfit if before is None else before, found, other
+        share = mixing_share(missed, missed_by_theirs)
     if share < _LEAST:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, the prior is used as it is")
-        return Trial(0.0, misfit)
+        return Trial(problem, 0.0, misfit, before)
     share = 1.0 if share >= _ALL else share
     if share >= _WARNED:
         tell(
             "warning",
             "the prior, as this solver uses it, is out of its depth on this scan: it misses withheld samples "
-            f"{misfit:.2f} times as far as the classical method, whose image therefore counts {share:.0%}"
-            + (_PHASE if problem.record["phase"] == "frozen" and not problem.record["quadrature"] else "")
-            + _UNTRIED,
+            f"{misfit:.2f} times as far as the classical method, whose image therefore counts {share:.0%}{_UNTRIED}",
         )
     else:
         tell("trial", f"withheld samples: misfit {misfit:.2f} of the classical method's, which counts {share:.0%}")
@@ -143,7 +157,27 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     if not recipe.starts_at_classical:
         solver = classical_solver(host, recipe, posed)
         whole = run(solver.solve(posed.likelihood, None, start[None], posed.noise), watch).estimate
-    return Trial(share, misfit, ((whole - problem.offset) / problem.scale)[0])
+    return Trial(problem, share, misfit, before, ((whole - problem.offset) / problem.scale)[0])
+
+
+def _over(missed: Tensor, missed_by_theirs: Tensor) -> float:
+    return float(missed.abs().square().sum() / missed_by_theirs.abs().square().sum())
+
+
+def _with_room(posed: Posed, problem: Problem, start: Tensor) -> Iterator[Problem]:
+    """The problem with more and more room beside the phase, where there is a phase and the recipe leaves it open."""
+    prior = posed.prior
+    if prior is None or problem.record["phase"] != "frozen" or not knows_room(prior.chosen.card):
+        return
+    if prior.chosen.section.quadrature is None:
+        for room in _ROOMS:
+            yield problem_of(replace(posed, prior=prior.with_room(room)), start, len(problem.start))
+
+
+def _predicting(solver: Solver, problem: Problem, withheld: Tensor) -> Iterator[Step] | None:
+    """The solver on the problem without what is withheld; None where its likelihood cannot do without."""
+    rest = without(problem.likelihood, withheld)
+    return None if rest is None else _quick(solver).solve(rest, problem.prior, problem.start, problem.noise)
 
 
 def _quick(solver: Solver) -> Solver:

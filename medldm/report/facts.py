@@ -119,7 +119,8 @@ def prior_rows(record: Record) -> Rows:
                 f"{intensity.get('map', '')}: × {intensity['scale']:.6g}{shift} ({intensity.get('rule', '')})",
             )
         )
-    rows.append(("Phase of the image", str(prior.get("phase", "none"))))
+    room = f", {prior['quadrature']:g} of the prior's unit beside it" if prior.get("quadrature") else ""
+    rows.append(("Phase of the image", str(prior.get("phase", "none")) + room))
     rows.append(("Coherence between slices", _word(prior.get("coherence", "none"))))
     if "trial" in prior:
         trial = prior["trial"]
