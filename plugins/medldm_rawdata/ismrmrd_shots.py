@@ -42,11 +42,8 @@ def by_trajectory(
         counters = lines.index("slice")[which]
         slices = [which[counters == s] for s in np.unique(counters)]
         shots = [_shots(lines, places, own) for own in slices]
-        trajectories = [places.stack(own[0]) for own in shots]
-        alike = all(
-            len(own) == len(shots[0]) and _equal(trajectory, trajectories[0])
-            for own, trajectory in zip(shots, trajectories, strict=True)
-        )
+        first = places.stack(shots[0][0])
+        alike = all(own.shape == shots[0].shape and _equal(places.stack(own[0]), first) for own in shots[1:])
         names = [case] if alike else [f"{case} slice {s}".strip() for s in np.unique(counters)]
         found.update(zip(names, [which] if alike else slices, strict=True))
     if len(found) == len(cases):
@@ -112,7 +109,7 @@ def _shots(lines: Lines, places: Places, which: NDArray[np.intp]) -> NDArray[np.
     return which[None]
 
 
-def _equal(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+def _equal(a: NDArray[np.floating], b: NDArray[np.floating]) -> bool:
     if a.shape != b.shape:
         return False
     largest = np.abs(a[np.isfinite(a)]).max(initial=0.0)

@@ -42,12 +42,12 @@ class Places:
         problems: what was noticed.
     """
 
-    of: dict[int, NDArray[np.float64]]
+    of: dict[int, NDArray[np.float32]]
     problems: tuple[Problem, ...]
 
     def stack(self, which: NDArray[np.intp]) -> NDArray[np.float64]:
         """(shot, sample, 2) of some lines."""
-        return np.stack([self.of[int(i)] for i in which])
+        return np.stack([self.of[int(i)] for i in which]).astype(np.float64)
 
 
 def plane_of_image(header: ScanHeader, name: str) -> tuple[tuple[int, int], tuple[float, float]]:
@@ -152,7 +152,7 @@ def places_of(lines: Lines, max_bytes: int) -> Places:
     return Places({i: values[:, 1::-1] for i, values in stored.items()}, problems)
 
 
-def _stored(lines: Lines, dimensions: int, length: int) -> dict[int, NDArray[np.float64]]:
+def _stored(lines: Lines, dimensions: int, length: int) -> dict[int, NDArray[np.float32]]:
     """Coordinates (sample, dimension) of each line as the file has them, NaN where discarded."""
     stored = {}
     for first in range(0, len(lines.image), _AT_ONCE):
@@ -160,7 +160,7 @@ def _stored(lines: Lines, dimensions: int, length: int) -> dict[int, NDArray[np.
         for i, values in zip(at.tolist(), lines.dataset.fields("traj")[at], strict=True):
             if np.size(values) != dimensions * length:
                 raise damaged(lines.path)
-            own = np.array(values, dtype=np.float64).reshape(length, dimensions)
+            own = np.array(values, dtype=np.float32).reshape(length, dimensions)
             pre, post = (int(lines.heads[end][i]) for end in ("discard_pre", "discard_post"))
             own[:pre] = np.nan
             own[max(0, length - post) :] = np.nan
@@ -168,7 +168,7 @@ def _stored(lines: Lines, dimensions: int, length: int) -> dict[int, NDArray[np.
     return stored
 
 
-def _third_column(stored: dict[int, NDArray[np.float64]], name: str) -> tuple[Problem, ...]:
+def _third_column(stored: dict[int, NDArray[np.float32]], name: str) -> tuple[Problem, ...]:
     """Zero, or weights of the density, which some converters write there; else the scan is three-dimensional."""
     values = np.concatenate(list(stored.values()))
     values = values[np.isfinite(values).all(axis=1)]

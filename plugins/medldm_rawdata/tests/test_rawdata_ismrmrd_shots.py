@@ -191,6 +191,7 @@ def test_noise_scans_whiten_and_silent_coils_go(path):
         (lambda k: 3 * k, "E-KSP-40"),
         (lambda k: k / 3, "E-KSP-40"),
         (lambda k: np.where(np.arange(40)[:, None, None] == 3, np.nan, k), "E-KSP-41"),
+        (lambda k: np.where(np.arange(40)[:, None, None] == 3, np.inf, k), "E-KSP-41"),
         (lambda k: 0 * k, "E-KSP-41"),
         (lambda k: k * [0, 1], "E-KSP-41"),
     ],
