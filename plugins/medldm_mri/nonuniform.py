@@ -145,7 +145,10 @@ class NonuniformMri:
         if self.density == "ramp":
             weights = ramp(points, len(trajectory))
         else:
-            weights = pipe_menon(points, plane_of(acquisition.grid))
+            # Samples that were not measured may lie anywhere, and share their place with none.
+            measured = mask.flatten().cpu() > 0
+            weights = torch.zeros(len(points), dtype=torch.float64)
+            weights[measured] = pipe_menon(points[measured], plane_of(acquisition.grid))
         image = operator.H(acquisition.data * weights.to(mask).view(mask.shape))
         explained = operator(image)
         norm = float(explained.abs().square().sum())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
+from medldm_rawdata.described_shots import described_shots
 from medldm_rawdata.hdf5_file import damaged
 from medldm_rawdata.kspace_description import KSpaceDescription, describes_something_else
 from medldm_rawdata.kspace_scan import KSpaceScan, require_memory
@@ -19,7 +20,7 @@ from medldm_rawdata.one_scan import OneScanReader
 
 _MAGIC = {".npy": b"\x93NUMPY", ".npz": b"PK\x03\x04"}
 # What an npz may hold: k-space under this name, or alone; and these.
-_KSPACE, _BESIDE = "kspace", ("mask", "noise")
+_KSPACE, _BESIDE = "kspace", ("mask", "noise", "trajectory")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ class KSpaceArrayReader(OneScanReader):
                 why="It is not known which samples were measured, or what the axes are.",
                 fix='Name the axes; "sampling": "mask" belongs to an npz with an array mask.',
             )
+        if description.names_shots != ("trajectory" in arrays):
+            raise InputRefused(
+                "E-KSP-05",
+                f"The description of {path.name} names the axes {', '.join(description.axes)}, and the file holds "
+                f"{sorted(arrays)}.",
+                why="A trajectory comes with the axes shot and sample, as an array trajectory (shot, sample, 2).",
+                fix="Save it with numpy.savez(file, kspace=..., trajectory=...), and name its axes.",
+            )
+        if description.names_shots:
+            return described_shots(arrays, description, self.format, path, max_bytes)
         return described_scan(
             arrays[_KSPACE],
             description.axes,
@@ -82,7 +93,8 @@ def _arrays(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:
         if not name or strange or len(sizes) != len(archive.infolist()):
             raise InputRefused(
                 "E-KSP-08",
-                f"{path.name} holds {sorted(sizes)[:8]}; it should hold kspace, and may hold mask and noise.",
+                f"{path.name} holds {sorted(sizes)[:8]}; it should hold kspace, and may hold mask, noise and "
+                "trajectory.",
                 why="It is not known which array is k-space.",
                 fix="Save it with numpy.savez(file, kspace=...) under these names.",
             )

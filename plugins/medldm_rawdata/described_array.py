@@ -42,14 +42,7 @@ def described_scan(
     Raises:
         InputRefused: E-KSP-05, -07, -08, -10 and those of :func:`scan_of`.
     """
-    if array.ndim != len(axes) or array.dtype.kind != "c":
-        raise InputRefused(
-            "E-KSP-08",
-            f"The array in {path.name} is {array.dtype} of {' x '.join(map(str, array.shape))}; its description names "
-            f"{len(axes)} axes of complex samples: {', '.join(axes)}.",
-            why="It is not known what its numbers are.",
-            fix="Store complex numbers, and name each axis once.",
-        )
+    require_complex(array, axes, path)
     require_memory(array.shape, max_bytes, path.name)
     order = [axes.index(name) for name in ("z", "kz", "coil", "ky", "kx") if name in axes]
     kspace = np.transpose(array, order)
@@ -67,7 +60,7 @@ def described_scan(
     if "kz" in named:
         kspace = _slices_of(np.roll(kspace, shifts["kz"], axis=0), path)
     grid, problems = description.grid((kspace.shape[0], kspace.shape[2], kspace.shape[3]))
-    scan = _noise_scan(noise, kspace.shape[1], path)
+    scan = noise_scan_of(noise, kspace.shape[1], path)
     return scan_of(
         kspace,
         grid,
@@ -76,6 +69,18 @@ def described_scan(
         noise=scan if description.noise_std is None else description.noise_std,
         simulated=description.simulated,
     )
+
+
+def require_complex(array: NDArray[Any], axes: Sequence[str], path: Path) -> None:
+    """Refuse an array that is not complex or has other axes than its description names, under E-KSP-08."""
+    if array.ndim != len(axes) or array.dtype.kind != "c":
+        raise InputRefused(
+            "E-KSP-08",
+            f"The array in {path.name} is {array.dtype} of {' x '.join(map(str, array.shape))}; its description names "
+            f"{len(axes)} axes of complex samples: {', '.join(axes)}.",
+            why="It is not known what its numbers are.",
+            fix="Store complex numbers, and name each axis once.",
+        )
 
 
 def _shifts(description: KSpaceDescription, sizes: dict[str, int], path: Path) -> dict[str, int]:
@@ -118,7 +123,8 @@ def _slices_of(kspace: NDArray[np.complex64], path: Path) -> NDArray[np.complex6
     return to_image(kspace, 0)
 
 
-def _noise_scan(noise: NDArray[Any] | None, coils: int, path: Path) -> NoiseScan | None:
+def noise_scan_of(noise: NDArray[Any] | None, coils: int, path: Path) -> NoiseScan | None:
+    """The noise samples (coil, sample) beside an array, if any; refused under E-KSP-12 where they do not fit it."""
     if noise is None:
         return None
     if noise.ndim != 2 or noise.shape[0] != coils or noise.dtype.kind != "c":

@@ -6,7 +6,7 @@ They follow the formats' own descriptions, not the readers: ISMRMRD's C structur
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,21 @@ def ismrmrd_line(samples: NDArray[Any], flags: Iterable[int] = (), **entries: An
     return head, np.ascontiguousarray(samples, dtype=np.complex64).view(np.float32).reshape(-1)
 
 
-def write_ismrmrd(path: Path, xml: str | bytes, lines: list[tuple[Any, NDArray[Any]]], group: str = "dataset") -> Path:
+def ismrmrd_shot(
+    samples: NDArray[Any], places: NDArray[Any], flags: Iterable[int] = (), **entries: Any
+) -> tuple[Any, NDArray[Any], NDArray[Any]]:
+    """A line (coil, sample) along a trajectory (sample, dimension): kx, ky and maybe a third number."""
+    head, values = ismrmrd_line(samples, flags, trajectory_dimensions=places.shape[1], **entries)
+    return head, values, np.ascontiguousarray(places, dtype=np.float32).reshape(-1)
+
+
+def write_ismrmrd(path: Path, xml: str | bytes, lines: Sequence[tuple[Any, ...]], group: str = "dataset") -> Path:
     """One measurement in ``group``, as the library of the format lays it out."""
     floats = h5py.vlen_dtype(np.dtype("<f4"))
     table = np.empty(len(lines), dtype=[("head", HEAD), ("traj", floats), ("data", floats)])
-    for i, (head, values) in enumerate(lines):
-        table[i]["head"], table[i]["traj"], table[i]["data"] = head, np.zeros(0, np.float32), values
+    for i, (head, values, *places) in enumerate(lines):
+        trajectory = places[0] if places else np.zeros(0, np.float32)
+        table[i]["head"], table[i]["traj"], table[i]["data"] = head, trajectory, values
     with h5py.File(path, "w") as file:
         inside = file.create_group(group)
         inside.create_dataset("xml", data=[xml], dtype=h5py.string_dtype())

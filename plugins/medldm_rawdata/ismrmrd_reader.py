@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from medldm.errors import InputRefused, Problem
 from medldm_rawdata import hdf5_file
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.ismrmrd_lines import Lines, read_lines
-from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
+from medldm_rawdata.ismrmrd_shots import by_trajectory, sort_shots
+from medldm_rawdata.ismrmrd_sorting import sort_lines
+from medldm_rawdata.ismrmrd_trajectory import STATED, Places, places_of, plane_of_image, recognised
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
 from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_of, scan_of, selected
+from medldm_rawdata.kspace_shots import shots_of
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
@@ -31,7 +34,7 @@ _CASES = ("contrast", "phase", "repetition", "set")
 
 @dataclass(frozen=True)
 class IsmrmrdReader:
-    """Reads HDF5 files with a group of ``xml`` and ``data``: Cartesian slices."""
+    """Reads HDF5 files with a group of ``xml`` and ``data``: slices, Cartesian or along trajectories."""
 
     def accepts(self, path: Path) -> bool:
         """By the names of its two datasets.
@@ -83,12 +86,19 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
         group = file[name]
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
         lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)
-        _require_cartesian_slices(header, lines)
+        _require_slices(header, lines)
         noise = _noise(lines, header)
-        cases = _cases(lines)
+        cases, places = _cases(lines), None
+        if header.trajectory in STATED:
+            places = places_of(lines, max_bytes)
+            cases, notes = by_trajectory(lines, places, cases)
+            lines = replace(lines, problems=(*lines.problems, *places.problems, *notes))
         for i in selected(list(cases), series, path):
             case, which = list(cases.items())[i]
-            yield _scan(lines, which, header, noise, case, max_bytes)
+            if places is None:
+                yield _scan(lines, which, header, noise, case, max_bytes)
+            else:
+                yield _shot_scan(lines, which, places, header, noise, case, max_bytes)
 
 
 def _cases(lines: Lines) -> dict[str, NDArray[np.intp]]:
@@ -124,13 +134,8 @@ def _scan(
                 "Crop the image.",
             )
         )
-    if noise is not None and not (heads["sample_time_us"] > 0).all():
-        problems.append(
-            Problem("E-KSP-26", "warning", "The dwell time is not stated; that of the noise scan is taken to be equal.")
-        )
-    if not stated:
-        problems.append(NOT_STATED)
-    grid = _grid(lines, found, kspace.shape, header, stated)
+    problems += _doubts(heads, noise, stated)
+    grid = _grid(lines, found.first_lines, (kspace.shape[0], *kspace.shape[2:]), header.spacing, stated)
     return scan_of(
         kspace,
         grid,
@@ -138,6 +143,39 @@ def _scan(
         noise=None if noise is None else _for_image(noise, heads),
         averages=found.averages,
     )
+
+
+def _shot_scan(
+    lines: Lines, which: Any, places: Places, header: ScanHeader, noise: NoiseScan | None, case: str, max_bytes: int
+) -> KSpaceScan:
+    """Of lines along a trajectory."""
+    name, heads = lines.path.name, lines.heads[which]
+    (ny, nx), (dy, dx) = plane_of_image(header, name)
+    ordered, stated = _ordered(lines, which, [int(s) for s in np.unique(lines.index("slice")[which])])
+    found = sort_shots(lines, places, which, ordered, max_bytes)
+    require_finite(found.kspace, name)
+    problems = (*lines.problems, *_doubts(heads, noise, stated))
+    return shots_of(
+        found.kspace,
+        found.trajectory,
+        recognised(header, name),
+        _grid(lines, found.first_lines, (len(ordered), ny, nx), (header.spacing[0], dy, dx), stated),
+        Origin(FORMAT, lines.path, case, problems),
+        noise=None if noise is None else _for_image(noise, heads),
+        averages=found.averages,
+    )
+
+
+def _doubts(heads: Any, noise: NoiseScan | None, stated: bool) -> list[Problem]:
+    """What lines do not say: their dwell time, their place."""
+    problems = []
+    if noise is not None and not (heads["sample_time_us"] > 0).all():
+        problems.append(
+            Problem("E-KSP-26", "warning", "The dwell time is not stated; that of the noise scan is taken to be equal.")
+        )
+    if not stated:
+        problems.append(NOT_STATED)
+    return problems
 
 
 def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bool]:
@@ -162,13 +200,18 @@ def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bo
     return [slices[i] for i in stack_order(positions, heads["slice_dir"][0].astype(np.float64))], True
 
 
-def _grid(lines: Lines, found: Sorted, shape: tuple[int, ...], header: ScanHeader, stated: bool) -> Grid:
-    size = (shape[0], shape[2], shape[3])
+def _grid(
+    lines: Lines,
+    first_lines: list[int],
+    size: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    stated: bool,
+) -> Grid:
     if not stated:
-        return nominal_grid(size, header.spacing)
-    heads = lines.heads[found.first_lines]
+        return nominal_grid(size, spacing)
+    heads = lines.heads[first_lines]
     z, y, x = (heads[name][0].astype(np.float64) for name in ("slice_dir", "phase_dir", "read_dir"))
-    return stack_grid(size, header.spacing, heads["position"].astype(np.float64), (z, y, x), lines.path.name)
+    return stack_grid(size, spacing, heads["position"].astype(np.float64), (z, y, x), lines.path.name)
 
 
 def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
@@ -187,13 +230,13 @@ def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:
     return NoiseScan(noise.samples, noise.variance_ratio / dwell if known else 1.0)
 
 
-def _require_cartesian_slices(header: ScanHeader, lines: Lines) -> None:
+def _require_slices(header: ScanHeader, lines: Lines) -> None:
     partitions = int(lines.index("kspace_encode_step_2")[lines.image].max()) + 1
-    if header.trajectory != "cartesian" or header.encoded.matrix[2] != 1 or partitions > 1:
+    if header.trajectory not in {"cartesian", *STATED} or header.encoded.matrix[2] != 1 or partitions > 1:
         raise InputRefused(
             "E-KSP-07",
             f"{lines.path.name} is a {header.trajectory} measurement of "
             f"{max(partitions, header.encoded.matrix[2])} partitions.",
-            why="Slices of two-dimensional Cartesian k-space are understood.",
+            why="Two-dimensional slices are understood, Cartesian or along a trajectory that each line states.",
             fix="Grid it, and transform along the partitions first; describe the result by a JSON file.",
         )

@@ -11,12 +11,14 @@ import pydantic
 from medldm.data import Grid
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid
+from medldm_rawdata.trajectory_units import TrajectoryUnit
 
 FORMAT: Literal["medldm-kspace"] = "medldm-kspace"
 _LONGEST = 2**20
 _Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 _Row = Annotated[list[pydantic.FiniteFloat], pydantic.Field(min_length=4, max_length=4)]
-Axis = Literal["z", "kz", "coil", "ky", "kx"]
+_Size = Annotated[pydantic.StrictInt, pydantic.Field(ge=1, le=65536)]
+Axis = Literal["z", "kz", "coil", "ky", "kx", "shot", "sample"]
 
 
 class Centre(pydantic.BaseModel):
@@ -35,7 +37,7 @@ class KSpaceDescription(pydantic.BaseModel):
         format: ``medldm-kspace``.
         version: 1.
         axes: names of the array's axes in their order; not for BART, whose order is fixed. ``kz`` is a second phase
-            encoding, which is transformed away.
+            encoding, which is transformed away. ``shot`` and ``sample`` are k-space along a trajectory.
         spacing_mm: of the image along z, y, x: distance of slices, and field of view over samples.
         affine: voxel (z, y, x) -> LPS in mm, 4 x 4, where the orientation is known; its columns agree with the spacing.
         centre: of k-space.
@@ -43,6 +45,8 @@ class KSpaceDescription(pydantic.BaseModel):
         noise_std: per real component, in units of the array; where not stated it is estimated, or taken from the array
             ``noise`` of the npz (coil, sample).
         simulated: whether the array was computed from an image.
+        matrix: of the image (y, x), where the axes name shots, whose number does not say it.
+        trajectory_unit: of the array ``trajectory`` of the npz, which comes with shots.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +60,8 @@ class KSpaceDescription(pydantic.BaseModel):
     sampling: Literal["non-zero", "mask"] = "non-zero"
     noise_std: _Positive | None = None
     simulated: pydantic.StrictBool = False
+    matrix: tuple[_Size, _Size] | None = None
+    trajectory_unit: TrajectoryUnit | None = None
 
     @classmethod
     def beside(cls, path: Path) -> KSpaceDescription:
@@ -82,6 +88,7 @@ class KSpaceDescription(pydantic.BaseModel):
             found = cls.model_validate_json(content)
             if found.axes is not None:
                 _require_axes(found.axes)
+            found._require_entries_of_shots()
             return found
         except pydantic.ValidationError as error:
             fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -89,6 +96,20 @@ class KSpaceDescription(pydantic.BaseModel):
             raise _invalid(file, f"{place}: {fault['msg'].removeprefix('Value error, ')}") from error
         except ValueError as error:
             raise _invalid(file, str(error)) from error
+
+    @property
+    def names_shots(self) -> bool:
+        """Whether k-space was measured along a trajectory."""
+        return "shot" in (self.axes or ())
+
+    def _require_entries_of_shots(self) -> None:
+        for entry in ("matrix", "trajectory_unit"):
+            if (getattr(self, entry) is not None) != self.names_shots:
+                raise ValueError(
+                    f"{entry}: {'is needed' if self.names_shots else 'comes'} with the axes shot and sample"
+                )
+        if self.names_shots and self.centre != Centre():
+            raise ValueError("centre: a trajectory says where frequency zero is")
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[Grid, tuple[Problem, ...]]:
         """The grid of the image, and what is not known of it."""
@@ -119,8 +140,12 @@ def describes_something_else(path: Path) -> bool:
 def _require_axes(axes: tuple[Axis, ...]) -> None:
     if len(set(axes)) != len(axes):
         raise ValueError("axes: one is named twice")
+    if {"shot", "sample"} & set(axes):
+        if not {"shot", "sample"} <= set(axes) <= {"z", "coil", "shot", "sample"}:
+            raise ValueError("axes: shot and sample come together, with z and coil only")
+        return
     if not {"ky", "kx"} <= set(axes):
-        raise ValueError("axes: ky and kx are needed")
+        raise ValueError("axes: ky and kx are needed, or shot and sample")
     if {"z", "kz"} <= set(axes):
         raise ValueError("axes: slices and partitions (z and kz) together")
 

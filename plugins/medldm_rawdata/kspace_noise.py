@@ -62,7 +62,9 @@ def whitened(kspace: NDArray[np.complex64], whitener: NDArray[np.complex64]) -> 
     return result
 
 
-def outer_noise(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> float | None:
+def outer_noise(
+    kspace: NDArray[np.complex64], mask: NDArray[np.bool_], radius: NDArray[np.float64] | None = None
+) -> float | None:
     """Standard deviation per real component, from the tenth of the samples furthest from frequency zero.
 
     The power of each coil there is taken as its median over ln 2, which is its mean where it is noise alone; the coils'
@@ -72,11 +74,13 @@ def outer_noise(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> float
     Args:
         kspace: (z, coil, ky, kx), centred.
         mask: (ky, kx), where it was sampled.
+        radius: of the samples, for those that are on no Cartesian grid.
 
     Returns:
         None when there are too few samples.
     """
-    radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / (n / 2) for n in mask.shape), indexing="ij"))
+    if radius is None:
+        radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / (n / 2) for n in mask.shape), indexing="ij"))
     points = np.flatnonzero(mask)
     points = points[np.argsort(radius.flat[points], kind="stable")]
     outer = points[len(points) - round(_OUTER * len(points)) :]

@@ -50,11 +50,10 @@ class KSpaceScan:
         acquisition, settings = self.acquisition, self.acquisition.settings
         noise = acquisition.noise_std
         told = "not known" if noise is None else f"{noise:.3g} ({settings['noise']})"
-        ky, kx = settings["full_centre"]
         sizes = ", ".join(f"{axis} {n}" for axis, n in zip(acquisition.axes, acquisition.data.shape, strict=True))
         description = (
             f"{self.case + '; ' if self.case else ''}{acquisition.physics}: {sizes}; "
-            f"acceleration {settings['acceleration']:.3g}, full centre {ky} x {kx} (ky x kx), noise {told}"
+            f"{self.sampling()}, noise {told}"
             f"{' SIMULATED' if acquisition.simulated else ''}"
         )
         grid = acquisition.grid
@@ -72,6 +71,12 @@ class KSpaceScan:
             grid.orientation,
             self.problems,
         )
+
+    def sampling(self) -> str:
+        """How much of k-space was measured, in words."""
+        settings = self.acquisition.settings
+        ky, kx = settings["full_centre"]
+        return f"acceleration {settings['acceleration']:.3g}, full centre {ky} x {kx} (ky x kx)"
 
 
 def require_memory(shape: Sequence[int], max_bytes: int, name: str) -> None:
@@ -134,16 +139,9 @@ def scan_of(
     Raises:
         InputRefused: E-KSP-11, -16, -18.
     """
-    name, problems = origin.path.name, list(origin.problems)
-    alive = np.any([plane.any(axis=(1, 2)) for plane in kspace], axis=0)
-    if not alive.all() and alive.any():
-        dead = [int(c) for c in np.flatnonzero(~alive)]
-        kspace = kspace[:, alive]
-        if isinstance(noise, NoiseScan):
-            noise = NoiseScan(noise.samples[alive], noise.variance_ratio)
-        problems.append(
-            Problem("E-KSP-22", "warning", f"Coils {dead} are zero throughout and are left out.", "Check the coils.")
-        )
+    name = origin.path.name
+    kspace, noise, silent = without_silent_coils(kspace, noise)
+    problems = [*origin.problems, *silent]
     points, outside = sampled_points(kspace, mask, name)
     if outside:
         problems.append(
@@ -156,7 +154,7 @@ def scan_of(
         std, told = float(noise), "stated"
     else:
         std, told = outer_noise(kspace, points), "estimated"
-        problems.append(_estimated(std))
+        problems.append(estimated_noise(std))
     settings = {
         "coils": int(kspace.shape[1]),
         "acceleration": round(points.size / int(points.sum()), 4),
@@ -184,7 +182,22 @@ def scan_of(
     return KSpaceScan(acquisition, tuple(problems), origin.case)
 
 
-def _estimated(std: float | None) -> Problem:
+def without_silent_coils(
+    kspace: NDArray[np.complex64], noise: NoiseScan | float | None
+) -> tuple[NDArray[np.complex64], NoiseScan | float | None, list[Problem]]:
+    """k-space (z, coil, ...) and noise of the coils that measured anything, and what to say of the others."""
+    alive = np.any([plane.any(axis=(1, 2)) for plane in kspace], axis=0)
+    if alive.all() or not alive.any():
+        return kspace, noise, []
+    if isinstance(noise, NoiseScan):
+        noise = NoiseScan(noise.samples[alive], noise.variance_ratio)
+    dead = [int(c) for c in np.flatnonzero(~alive)]
+    told = f"Coils {dead} are zero throughout and are left out."
+    return kspace[:, alive], noise, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
+
+
+def estimated_noise(std: float | None) -> Problem:
+    """What to say of noise that was estimated, or could not be."""
     if std is None:
         return Problem(
             "E-KSP-20",

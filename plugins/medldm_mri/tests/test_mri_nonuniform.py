@@ -128,6 +128,21 @@ def test_samples_left_out_by_the_mask_do_not_matter() -> None:
     assert likelihood.degrees_of_freedom == 2 * int(mask.sum()) * 2 * 4
 
 
+def test_the_start_does_not_depend_on_where_left_out_samples_lie() -> None:
+    volume = object_of(SHAPE)
+    options = _options(maps="simulated")
+    acquisition = options.simulate(volume, Noise(1))
+    mask = torch.ones(acquisition.data.shape[-2:])
+    mask[:, 70:], mask[7] = 0, 0
+    starts = []
+    for place in (acquisition.tensors["trajectory"], torch.zeros(2, dtype=torch.float64)):
+        points = torch.where(mask[..., None] > 0, acquisition.tensors["trajectory"], place)
+        some = dataclasses.replace(acquisition, tensors={**acquisition.tensors, "mask": mask, "trajectory": points})
+        starts.append(options.start(some, options.operator(some, volume.grid)))
+    # Were they all in the centre, its samples would share their weight with them.
+    assert _relative(starts[1], starts[0]) < 1e-4
+
+
 def test_withheld_shots_are_whole_and_a_tenth() -> None:
     options = _options(maps="simulated")
     acquisition = options.simulate(object_of(SHAPE), Noise(1))
