@@ -113,5 +113,6 @@ def write_bart(path: Path, array: NDArray[Any], description: Mapping[str, Any]) 
 
 def described(path: Path, description: Mapping[str, Any]) -> Path:
     """Write the JSON file beside an array; returns the array's path."""
-    path.with_suffix(".json").write_text(json.dumps({"format": "medldm-kspace", "version": 1, **description}))
+    name = path.name.removesuffix(".gz").removesuffix(".nii") if path.suffix == ".gz" else path.stem
+    path.with_name(f"{name}.json").write_text(json.dumps({"format": "medldm-kspace", "version": 1, **description}))
     return path

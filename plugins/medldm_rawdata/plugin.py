@@ -53,7 +53,7 @@ def register_readers(register: Register) -> None:
         "kspace-array",
         "medldm_rawdata.array_reader:KSpaceArrayReader",
         example="medldm_rawdata.examples:array_reader",
-        summary="Cartesian k-space in NAME.npy or NAME.npz, described by NAME.json",
+        summary="Cartesian k-space in NAME.npy, NAME.npz or NIfTI, described by NAME.json",
     )
     register(
         "bart",
