@@ -19,19 +19,21 @@ from medldm_rawdata.ismrmrd_lines import Lines, read_lines
 from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_of, scan_of, selected
+from medldm_rawdata.kspace_partitions import slices_or_volume
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, rows_of, scan_of, selected
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
 # Of the group in most files.
 _CUSTOMARY = "dataset"
-# Counters that tell images of one file apart.
+# Counters that tell images of one file apart; volumes are slabs, each an image of its own.
 _CASES = ("contrast", "phase", "repetition", "set")
+_SLAB = "slice"
 
 
 @dataclass(frozen=True)
 class IsmrmrdReader:
-    """Reads HDF5 files with a group of ``xml`` and ``data``: Cartesian slices."""
+    """Reads HDF5 files with a group of ``xml`` and ``data``: Cartesian slices, and volumes of two phase encodings."""
 
     def accepts(self, path: Path) -> bool:
         """By the names of its two datasets.
@@ -51,7 +53,7 @@ class IsmrmrdReader:
             return True
 
     def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row for each contrast, phase, repetition and set."""
+        """One row for each contrast, phase, repetition and set, and for each slab of volumes."""
         return rows_of(path, FORMAT, lambda: _scans(path, ReadRequest().max_bytes))
 
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
@@ -83,21 +85,21 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
         group = file[name]
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
         lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)
-        _require_cartesian_slices(header, lines)
+        _require_cartesian(header, lines)
         noise = _noise(lines, header)
-        cases = _cases(lines)
+        cases = _cases(lines, (*_CASES, _SLAB) if header.is_volume else _CASES)
         for i in selected(list(cases), series, path):
             case, which = list(cases.items())[i]
             yield _scan(lines, which, header, noise, case, max_bytes)
 
 
-def _cases(lines: Lines) -> dict[str, NDArray[np.intp]]:
+def _cases(lines: Lines, names: tuple[str, ...]) -> dict[str, NDArray[np.intp]]:
     """Lines of each image, by the counters that tell them apart."""
-    counters = np.stack([lines.index(name)[lines.image] for name in _CASES], axis=1)
+    counters = np.stack([lines.index(name)[lines.image] for name in names], axis=1)
     telling = [len(np.unique(column)) > 1 for column in counters.T]
     cases = {}
     for values in np.unique(counters, axis=0):
-        told = [f"{n} {v}" for n, v, tells in zip(_CASES, values, telling, strict=True) if tells]
+        told = [f"{n} {v}" for n, v, tells in zip(names, values, telling, strict=True) if tells]
         cases[" ".join(told)] = lines.image[(counters == values).all(axis=1)]
     return cases
 
@@ -111,26 +113,15 @@ def _scan(
     ordered, stated = _ordered(lines, which, slices)
     found = sort_lines(lines, which, ordered, header, max_bytes)
     require_finite(found.kspace, lines.path.name)
-    kspace, keep, read = found.kspace, header.read_pixels, header.encoded.matrix[0]
-    if keep < read and found.whole_readout:
-        kspace = without_oversampling(kspace, -1, keep)
-    elif keep < read:
-        problems.append(
-            Problem(
-                "E-KSP-25",
-                "note",
-                f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for "
-                f"{keep} pixels, is kept.",
-                "Crop the image.",
-            )
-        )
+    kspace, kept = _without_oversampling(found, header)
+    problems += kept
     if noise is not None and not (heads["sample_time_us"] > 0).all():
         problems.append(
             Problem("E-KSP-26", "warning", "The dwell time is not stated; that of the noise scan is taken to be equal.")
         )
     if not stated:
         problems.append(NOT_STATED)
-    grid = _grid(lines, found, kspace.shape, header, stated)
+    grid = _grid(lines, found, image_shape(kspace), header, stated)
     return scan_of(
         kspace,
         grid,
@@ -162,13 +153,40 @@ def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bo
     return [slices[i] for i in stack_order(positions, heads["slice_dir"][0].astype(np.float64))], True
 
 
-def _grid(lines: Lines, found: Sorted, shape: tuple[int, ...], header: ScanHeader, stated: bool) -> Grid:
-    size = (shape[0], shape[2], shape[3])
+def _without_oversampling(found: Sorted, header: ScanHeader) -> tuple[NDArray[np.complex64], list[Problem]]:
+    """Slices or a volume, cropped along the axes that are sampled in full, and along which it could not be."""
+    kspace, kept = found.kspace, []
+    read, keep = header.encoded.matrix[0], header.read_pixels
+    if keep < read and found.whole_readout:
+        kspace = without_oversampling(kspace, -1, keep)
+    elif keep < read:
+        fault = (
+            f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for {keep} "
+        )
+        kept.append(Problem("E-KSP-25", "note", f"{fault}pixels, is kept.", "Crop the image."))
+    if not header.is_volume:
+        return kspace, kept
+    kspace, _ = slices_or_volume(kspace)
+    partitions, keep = header.encoded.matrix[2], header.slab_pixels
+    if keep < partitions and kspace.ndim == 4:
+        first = partitions // 2 - keep // 2
+        kspace = kspace[first : first + keep]
+    elif keep < partitions:
+        fault = f"The partitions are undersampled, so the oversampling of the slab, {partitions} for {keep} slices, is "
+        kept.append(Problem("E-KSP-25", "note", f"{fault}kept.", "Leave out slices at both ends of the image."))
+    return kspace, kept
+
+
+def _grid(lines: Lines, found: Sorted, size: tuple[int, int, int], header: ScanHeader, stated: bool) -> Grid:
     if not stated:
         return nominal_grid(size, header.spacing)
     heads = lines.heads[found.first_lines]
     z, y, x = (heads[name][0].astype(np.float64) for name in ("slice_dir", "phase_dir", "read_dir"))
-    return stack_grid(size, header.spacing, heads["position"].astype(np.float64), (z, y, x), lines.path.name)
+    positions = heads["position"].astype(np.float64)
+    if header.is_volume:
+        # The position of a slab is its middle, voxel n // 2, also of what is left of it.
+        positions = positions + (np.arange(size[0]) - size[0] // 2)[:, None] * header.spacing[0] * z
+    return stack_grid(size, header.spacing, positions, (z, y, x), lines.path.name)
 
 
 def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
@@ -187,13 +205,18 @@ def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:
     return NoiseScan(noise.samples, noise.variance_ratio / dwell if known else 1.0)
 
 
-def _require_cartesian_slices(header: ScanHeader, lines: Lines) -> None:
-    partitions = int(lines.index("kspace_encode_step_2")[lines.image].max()) + 1
-    if header.trajectory != "cartesian" or header.encoded.matrix[2] != 1 or partitions > 1:
+def _require_cartesian(header: ScanHeader, lines: Lines) -> None:
+    fault, partitions = "", np.unique(lines.index("kspace_encode_step_2")[lines.image])
+    if header.trajectory != "cartesian":
+        fault = f"is a {header.trajectory} measurement"
+    elif not header.is_volume and partitions.max() > 0:
+        fault = f"counts {partitions.max() + 1} partitions in its lines, and one in its header"
+    elif header.is_volume and len(partitions) == 1:
+        fault = f"counts {header.encoded.matrix[2]} partitions in its header, and one in its lines"
+    if fault:
         raise InputRefused(
             "E-KSP-07",
-            f"{lines.path.name} is a {header.trajectory} measurement of "
-            f"{max(partitions, header.encoded.matrix[2])} partitions.",
-            why="Slices of two-dimensional Cartesian k-space are understood.",
-            fix="Grid it, and transform along the partitions first; describe the result by a JSON file.",
+            f"{lines.path.name} {fault}.",
+            why="Cartesian slices are understood, and Cartesian volumes whose second phase encoding is counted.",
+            fix="Grid it, or convert the scan again; describe an array of the result by a JSON file.",
         )

@@ -55,7 +55,7 @@ class NoiseScan:
 
 
 def whitened(kspace: NDArray[np.complex64], whitener: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """k-space (z, coil, ky, kx) of the coils that the whitener makes."""
+    """k-space (z, coil, ...) of the coils that the whitener makes."""
     result = np.empty_like(kspace)
     for z, plane in enumerate(kspace):
         result[z] = np.tensordot(whitener, plane, axes=1)
@@ -70,15 +70,18 @@ def outer_noise(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> float
     that darkens the edge of k-space makes it too small.
 
     Args:
-        kspace: (z, coil, ky, kx), centred.
-        mask: (ky, kx), where it was sampled.
+        kspace: (z, coil, ky, kx) or (1, coil, kz, ky, kx), centred.
+        mask: of its last axes, where it was sampled.
 
     Returns:
         None when there are too few samples.
     """
-    radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / (n / 2) for n in mask.shape), indexing="ij"))
+    squared = np.zeros(mask.shape, dtype=np.float32)
+    for axis, n in enumerate(mask.shape):
+        along = ((np.arange(n) - n // 2) / (n / 2)).astype(np.float32) ** 2
+        squared += along.reshape([-1 if i == axis else 1 for i in range(mask.ndim)])
     points = np.flatnonzero(mask)
-    points = points[np.argsort(radius.flat[points], kind="stable")]
+    points = points[np.argsort(squared.reshape(-1)[points], kind="stable")]
     outer = points[len(points) - round(_OUTER * len(points)) :]
     if len(outer) * len(kspace) < _LEAST:
         return None

@@ -71,7 +71,7 @@ def register_readers(register: Register) -> None:
         "ismrmrd",
         "medldm_rawdata.ismrmrd_reader:IsmrmrdReader",
         example="medldm_rawdata.examples:ismrmrd_reader",
-        summary="ISMRMRD (MRD) files of Cartesian slices, HDF5",
+        summary="ISMRMRD (MRD) files of Cartesian slices and volumes, HDF5",
     )
 
 
