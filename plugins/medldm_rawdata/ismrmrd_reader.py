@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, Grid, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata import hdf5_file
+from medldm_rawdata.ismrmrd_calibration import calibration_of
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.ismrmrd_lines import Lines, read_lines
 from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_partitions import slices_or_volume
+from medldm_rawdata.kspace_partitions import central_slices, slices_or_volume
 from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, rows_of, scan_of, selected
 from medldm_rawdata.kspace_transform import without_oversampling
 
@@ -111,9 +112,11 @@ def _scan(
     slices = [int(s) for s in np.unique(lines.index("slice")[which])]
     heads = lines.heads[which]
     ordered, stated = _ordered(lines, which, slices)
+    calibration = calibration_of(lines, which, ordered, header, _CASES, max_bytes)
+    problems += calibration.problems
     found = sort_lines(lines, which, ordered, header, max_bytes)
     require_finite(found.kspace, lines.path.name)
-    kspace, kept = _without_oversampling(found, header)
+    kspace, block, kept = _without_oversampling(found, calibration.block, header)
     problems += kept
     if noise is not None and not (heads["sample_time_us"] > 0).all():
         problems.append(
@@ -128,6 +131,7 @@ def _scan(
         Origin(FORMAT, lines.path, case, tuple(problems)),
         noise=None if noise is None else _for_image(noise, heads),
         averages=found.averages,
+        calibration=block,
     )
 
 
@@ -153,28 +157,33 @@ def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bo
     return [slices[i] for i in stack_order(positions, heads["slice_dir"][0].astype(np.float64))], True
 
 
-def _without_oversampling(found: Sorted, header: ScanHeader) -> tuple[NDArray[np.complex64], list[Problem]]:
-    """Slices or a volume, cropped along the axes that are sampled in full, and along which it could not be."""
+def _without_oversampling(
+    found: Sorted, block: NDArray[np.complex64] | None, header: ScanHeader
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64] | None, list[Problem]]:
+    """Slices or a volume, cropped along axes that are sampled in full, its calibration, and what was not cropped."""
     kspace, kept = found.kspace, []
     read, keep = header.encoded.matrix[0], header.read_pixels
     if keep < read and found.whole_readout:
         kspace = without_oversampling(kspace, -1, keep)
+        block = None if block is None else without_oversampling(block, -1, keep)
     elif keep < read:
         fault = (
             f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for {keep} "
         )
         kept.append(Problem("E-KSP-25", "note", f"{fault}pixels, is kept.", "Crop the image."))
     if not header.is_volume:
-        return kspace, kept
+        return kspace, block, kept
     kspace, _ = slices_or_volume(kspace)
     partitions, keep = header.encoded.matrix[2], header.slab_pixels
-    if keep < partitions and kspace.ndim == 4:
+    if kspace.ndim == 4:
         first = partitions // 2 - keep // 2
-        kspace = kspace[first : first + keep]
-    elif keep < partitions:
+        block = None if block is None else central_slices(block, partitions)[first : first + keep]
+        return kspace[first : first + keep], block, kept
+    block = None if block is None else block.transpose(1, 0, 2, 3)[None]
+    if keep < partitions:
         fault = f"The partitions are undersampled, so the oversampling of the slab, {partitions} for {keep} slices, is "
         kept.append(Problem("E-KSP-25", "note", f"{fault}kept.", "Leave out slices at both ends of the image."))
-    return kspace, kept
+    return kspace, block, kept
 
 
 def _grid(lines: Lines, found: Sorted, size: tuple[int, int, int], header: ScanHeader, stated: bool) -> Grid:

@@ -35,6 +35,14 @@ def slices_or_volume(
     return kspace, None if stated is None else np.asarray(stated.any(axis=0), dtype=bool)
 
 
+def central_slices(block: NDArray[np.complex64], partitions: int) -> NDArray[np.complex64]:
+    """Slices of a block (kz, coil, ky, kx) of central partitions, as smooth along z as so few of them make it."""
+    first = partitions // 2 - len(block) // 2
+    whole = np.zeros((partitions, *block.shape[1:]), dtype=np.complex64)
+    whole[first : first + len(block)] = block
+    return to_image(whole, 0)
+
+
 def _alike(filled: NDArray[np.bool_]) -> bool:
     """Whether the same readouts were measured in each partition (kz, ky, kx), and the same samples of them."""
     readouts, together = np.asarray(filled.any(axis=-1)), np.asarray(filled.any(axis=0))

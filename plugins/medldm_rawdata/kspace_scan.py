@@ -55,9 +55,14 @@ class KSpaceScan:
         centre = " x ".join(map(str, settings["full_centre"]))
         masked = " x ".join(acquisition.axes[1:3] if "kz" in acquisition.axes else acquisition.axes[2:])
         sizes = ", ".join(f"{axis} {n}" for axis, n in zip(acquisition.axes, acquisition.data.shape, strict=True))
+        apart = ""
+        if "calibration" in acquisition.tensors:
+            block = acquisition.tensor("calibration").shape
+            lengths = [n for axis, n in zip(acquisition.axes, block, strict=True) if axis in ("kz", "ky", "kx")]
+            apart = f", separate calibration {' x '.join(map(str, lengths))}"
         description = (
             f"{self.case + '; ' if self.case else ''}{acquisition.physics}: {sizes}; "
-            f"acceleration {settings['acceleration']:.3g}, full centre {centre} ({masked}), noise {told}"
+            f"acceleration {settings['acceleration']:.3g}, full centre {centre} ({masked}){apart}, noise {told}"
             f"{' SIMULATED' if acquisition.simulated else ''}"
         )
         grid = acquisition.grid
@@ -127,6 +132,7 @@ def scan_of(
     noise: NoiseScan | float | None = None,
     averages: int = 1,
     simulated: bool = False,
+    calibration: NDArray[np.complex64] | None = None,
 ) -> KSpaceScan:
     """Check a k-space and give it the form that the physics expects.
 
@@ -140,6 +146,8 @@ def scan_of(
             which estimates it.
         averages: measurements that each sample is the mean of; the noise scan had one.
         simulated: whether it was computed from an image.
+        calibration: a fully sampled centre of k-space with the axes of ``kspace``, frequency zero at ``n // 2`` of its
+            own lengths, for the coil maps alone.
 
     Raises:
         InputRefused: E-KSP-07, -11, -16, -18.
@@ -150,7 +158,7 @@ def scan_of(
     alive = np.any([plane.any(axis=tuple(range(1, plane.ndim))) for plane in kspace], axis=0)
     if not alive.all() and alive.any():
         dead = [int(c) for c in np.flatnonzero(~alive)]
-        kspace = kspace[:, alive]
+        kspace, calibration = kspace[:, alive], None if calibration is None else calibration[:, alive]
         if isinstance(noise, NoiseScan):
             noise = NoiseScan(noise.samples[alive], noise.variance_ratio)
         problems.append(
@@ -166,7 +174,9 @@ def scan_of(
     points = np.broadcast_to(readouts[..., None], points.shape) if volume else points
     kspace = np.multiply(kspace, points, order="C")
     if isinstance(noise, NoiseScan):
-        kspace, std, told = whitened(kspace, noise.whitener()), 1 / averages**0.5, "noise scan"
+        whitener = noise.whitener()
+        kspace, std, told = whitened(kspace, whitener), 1 / averages**0.5, "noise scan"
+        calibration = None if calibration is None else whitened(calibration, whitener)
     elif noise is not None:
         std, told = float(noise), "stated"
     else:
@@ -179,6 +189,9 @@ def scan_of(
         "noise": told if std is not None else "not known",
         "averages": averages,
     }
+    tensors = {"mask": torch.from_numpy((points[..., :1] if volume else points).astype(np.float32))}
+    if calibration is not None:
+        tensors["calibration"] = torch.from_numpy(np.ascontiguousarray(calibration[0] if volume else calibration))
     history = History().then("read", format=origin.format, **settings).noticed(problems)
     acquisition = Acquisition(
         physics=physics,
@@ -188,7 +201,7 @@ def scan_of(
         quantity="arbitrary",
         modality="MR",
         output=AffineMap.identity("arbitrary"),
-        tensors={"mask": torch.from_numpy((points[..., :1] if volume else points).astype(np.float32))},
+        tensors=tensors,
         settings=settings,
         noise_std=std,
         simulated=simulated,
