@@ -113,7 +113,7 @@ def places(host: Host, root: Path) -> Iterator[Place]:
                 continue
             for file in files:
                 if file not in claimed and reader.accepts(file):
-                    claimed |= {file, *_halves(file)}
+                    claimed |= {file, *_halves(file), *_described_by(file, files, reader)}
                     yield Place(file, reader)
 
 
@@ -127,6 +127,12 @@ def _gathers(reader: Reader, files: Sequence[Path]) -> bool:
         except (MedldmError, OSError):
             continue
     return False
+
+
+def _described_by(file: Path, files: Sequence[Path], reader: Reader) -> Iterator[Path]:
+    """Of a measurement whose JSON was found the array that it describes, which the same reader takes too."""
+    if file.suffix == ".json":
+        yield from (one for one in files if one.name.partition(".")[0] == file.stem and reader.accepts(one))
 
 
 def _halves(file: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.loaded_prior import LoadedPrior, load_prior
 from medldm.pipeline.reading import to_device
-from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.recipe import Recipe, load_recipe, shipped_recipes
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,13 @@ def physics_of(host: Host, recipe: Recipe, acquisition: Acquisition) -> Physics:
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
         host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
+        fitting = [path.stem for path in shipped_recipes() if load_recipe(path.stem).physics == acquisition.physics]
         raise UsageError(
             "E-RUN-03",
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
-            fix="Choose a recipe of the same physics: medldm recipes list.",
+            fix=f"Choose a recipe of the same physics: --recipe {' or '.join(fitting)}."
+            if fitting
+            else "Choose a recipe of the same physics: medldm recipes list.",
         )
     return physics
 

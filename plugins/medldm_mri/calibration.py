@@ -10,7 +10,7 @@ from medldm.errors import InputRefused
 
 # Fewer lines than this show no neighbourhood of samples to learn from. More samples than these, and more along one
 # axis than these, change the maps little: few lines are made up for by their length.
-_LEAST, _SAMPLES, _LONGEST = 4, 24 * 24, 96
+LEAST, _SAMPLES, _LONGEST = 4, 24 * 24, 96
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
@@ -28,11 +28,11 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
     # As wide as the calibration lines allow, then as long as is of use.
     sizes.sort(key=lambda size: (min(size), size[0] * size[1]), reverse=True)
     best = next((size for size in sizes if bool(sampled[_block(sampled, *size)].all())), (0, 0))
-    if any(n < min(_LEAST, size) for n, size in zip(best, sampled.shape, strict=True)):
+    if any(n < min(LEAST, size) for n, size in zip(best, sampled.shape, strict=True)):
         raise InputRefused(
             "E-MRI-02",
             f"The fully sampled centre of k-space has {best[0]} x {best[1]} samples (ky x kx).",
-            why=f"Coil maps are estimated from at least {_LEAST} neighbouring lines.",
+            why=f"Coil maps are estimated from at least {LEAST} neighbouring lines.",
             fix="Measure more calibration lines; SIMULATED measurements hold their own maps, operator.maps: simulated.",
         )
     return _block(sampled, *best)

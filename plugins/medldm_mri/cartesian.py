@@ -14,7 +14,6 @@ from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
 from medldm_mri import sense
-from medldm_mri.calibration import calibration_region
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import AXES, checked_maps, checked_mask
@@ -23,6 +22,7 @@ from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
+from medldm_mri.separate_calibration import bytes_of, for_maps, own_centre, separate_calibration
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.withheld_lines import withheld_lines
 
@@ -40,8 +40,8 @@ class CartesianMri:
         mask: which samples are measured.
         noise: of the simulated measurement.
         maps: coil maps of the reconstruction. ``walsh`` and, better, ``espirit`` estimate them from the calibration
-            lines, and ``jsense`` goes on from there with all lines; ``simulated`` takes those that made the
-            measurement, which no scanner can.
+            lines, and ``jsense`` goes on from there with all lines, where these have a full centre; ``simulated`` takes
+            those that made the measurement, which no scanner can.
         image: ``complex``, or ``real`` but for the phase that the centre of k-space shows: what partial Fourier needs,
             where only one side of k-space was measured. A phase that varies faster than that centre shows is lost.
         likelihood: noise model of the reconstruction.
@@ -90,6 +90,9 @@ class CartesianMri:
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The SENSE operator of a measurement; its coil maps are estimated here.
 
+        A tensor ``calibration`` (z, coil, ky, kx), see :mod:`medldm_mri.separate_calibration`, goes before the centre
+        of k-space.
+
         Raises:
             InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-06 it is not finite;
                 E-MRI-05 the image grid has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where
@@ -110,9 +113,9 @@ class CartesianMri:
         elif coils == 1:
             maps = torch.ones((1, 1, ny, nx), dtype=acquisition.data.dtype, device=acquisition.data.device)
         else:
-            ky, kx = calibration_region(mask)
-            maps = maps_from_calibration(self.maps, acquisition.data[..., ky, kx], (ny, nx))
-            if self.maps == "jsense":
+            separate = separate_calibration(acquisition, ("z", "coil"))
+            maps = maps_from_calibration(self.maps, for_maps(separate, acquisition.data, mask), (ny, nx))
+            if self.maps == "jsense" and own_centre(acquisition, mask) is not None:
                 maps = Jsense().refine(maps, acquisition.data, lambda estimate: Sense(estimate, mask))
         operator = Sense(maps, mask, slices=slices)
         return of_images(self.image, operator, lambda: measured_phase(acquisition, operator))
@@ -127,7 +130,8 @@ class CartesianMri:
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Lines to try a reconstruction on, see :mod:`medldm_mri.withheld_lines`."""
-        return withheld_lines(checked_mask(acquisition), noise)
+        mask = checked_mask(acquisition)
+        return withheld_lines(mask, noise, own_centre(acquisition, mask))
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""
@@ -137,7 +141,7 @@ class CartesianMri:
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes of measurement and operator: k-space and coil maps of ``coils`` coils, complex64, and slices."""
         if measurement is not None:
-            return replace(self, coils=measurement.size("coil")).bytes_needed(grid)
+            return replace(self, coils=measurement.size("coil")).bytes_needed(grid) + bytes_of(measurement)
         _, ny, nx = grid.shape
         coil_stack = self.measurement_bytes(grid)
         kept = coil_stack * (2 if self.coils > 1 else 1) + (coil_stack if self.maps == "simulated" else 0)

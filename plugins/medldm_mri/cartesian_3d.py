@@ -14,7 +14,6 @@ from medldm.errors import InputRefused
 from medldm.inference import Noise
 from medldm.operators import LinearOperator
 from medldm_mri import sense
-from medldm_mri.calibration import calibration_region
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import checked_maps, require_finite, require_signal
@@ -23,6 +22,7 @@ from medldm_mri.measured_phase import image_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
+from medldm_mri.separate_calibration import bytes_of, for_maps, own_centre, separate_calibration
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.volume_sense import VolumeSense, to_readout_frequency, to_readout_place
 from medldm_mri.withheld_lines import withheld_lines
@@ -42,8 +42,8 @@ class CartesianMri3d:
         mask: which readouts are measured, of the plane (kz, ky): the first of its axes, ``y``, is kz, and ``x`` is ky.
         noise: of the simulated measurement.
         maps: coil maps of the reconstruction. ``walsh`` and, better, ``espirit`` estimate them from the calibration
-            region, place by place along the readout; ``jsense`` goes on from there with all readouts; ``simulated``
-            takes those that made the measurement, which no scanner can.
+            region, place by place along the readout; ``jsense`` goes on from there with all readouts, where these have
+            a full centre; ``simulated`` takes those that made the measurement, which no scanner can.
         image: ``complex``, or ``real`` but for the phase that the centre of k-space shows, see
             :mod:`medldm_mri.phase_constrained`. A phase that varies faster is lost.
         likelihood: noise model of the reconstruction.
@@ -98,6 +98,9 @@ class CartesianMri3d:
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The SENSE operator of a measurement; its coil maps are estimated here.
 
+        A tensor ``calibration`` (coil, kz, ky, kx), see :mod:`medldm_mri.separate_calibration`, goes before the centre
+        of k-space; its readouts are whole.
+
         Raises:
             InputRefused: E-MRI-04 k-space has other axes, or its mask or maps another size; E-MRI-06 it is not finite;
                 E-MRI-10 a coil measured nothing; E-MRI-05 the image grid has another size; E-MRI-02 too few
@@ -112,9 +115,10 @@ class CartesianMri3d:
             maps = torch.ones((nx, 1, nz, ny), dtype=data.dtype, device=data.device)
         else:
             planes = to_readout_place(data).contiguous()
-            kz, ky = calibration_region(mask)
-            maps = maps_from_calibration(self.maps, planes[..., kz, ky], (nz, ny))
-            if self.maps == "jsense":
+            separate = separate_calibration(acquisition, ("coil", "kx"))
+            separate = None if separate is None else to_readout_place(separate)
+            maps = maps_from_calibration(self.maps, for_maps(separate, planes, mask), (nz, ny))
+            if self.maps == "jsense" and own_centre(acquisition, mask) is not None:
                 maps = Jsense().refine(maps, planes, lambda estimate: Sense(estimate, mask))
         operator = VolumeSense(maps.contiguous(), mask)
         return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
@@ -125,15 +129,19 @@ class CartesianMri3d:
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
-        kz, ky = calibration_region(acquisition.tensor("mask")[..., 0])
+        centre = own_centre(acquisition, acquisition.tensor("mask")[..., 0])
+        if centre is None:
+            return image_phase(None, acquisition.data, operator)
+        kz, ky = centre
         nz, ny, _ = acquisition.grid.shape
         planes = to_readout_place(acquisition.data)
-        centre = to_readout_frequency(windowed_centre(planes[..., kz, ky], (nz, ny)))
-        return image_phase(operator.H(centre), acquisition.data, operator)
+        coarse = operator.H(to_readout_frequency(windowed_centre(planes[..., kz, ky], (nz, ny))))
+        return image_phase(coarse, acquisition.data, operator)
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Readouts to try a reconstruction on, (kz, ky, 1), see :mod:`medldm_mri.withheld_lines`."""
-        return withheld_lines(acquisition.tensor("mask")[..., 0], noise)[..., None]
+        mask = acquisition.tensor("mask")[..., 0]
+        return withheld_lines(mask, noise, own_centre(acquisition, mask))[..., None]
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""
@@ -143,7 +151,7 @@ class CartesianMri3d:
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes: k-space, maps, and two more stacks while the readout is transformed and its axes turned."""
         if measurement is not None:
-            return replace(self, coils=measurement.size("coil")).bytes_needed(grid)
+            return replace(self, coils=measurement.size("coil")).bytes_needed(grid) + bytes_of(measurement)
         return 5 * self.measurement_bytes(grid)
 
 

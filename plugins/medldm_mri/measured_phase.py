@@ -19,8 +19,8 @@ from medldm.data import Acquisition
 from medldm.errors import InputRefused
 from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, conjugate_gradient
-from medldm_mri.calibration import calibration_region
 from medldm_mri.kspace import checked_mask
+from medldm_mri.separate_calibration import own_centre
 
 # Of the phase that calibration lines miss: a half-width in cycles per field of view, as 16 calibration lines have it.
 _CYCLES = 8
@@ -32,7 +32,7 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
     """Unit complex numbers (z, y, x), 0 where the coil maps are zero: nothing is measured there.
 
     Args:
-        acquisition: k-space (z, coil, ky, kx) with a fully sampled centre.
+        acquisition: k-space (z, coil, ky, kx) with a fully sampled centre, or with a separate one for its coil maps.
         operator: image to that k-space.
 
     Raises:
@@ -40,7 +40,7 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
     """
     mask = checked_mask(acquisition)
     try:
-        ky, kx = calibration_region(mask)
+        centre = own_centre(acquisition, mask)
     except InputRefused as error:
         raise InputRefused(
             "E-MRI-07",
@@ -49,7 +49,9 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
             fix="Measure more calibration lines, or use a prior of complex images: prior.complex: channels.",
         ) from error
     data = acquisition.data
-    return image_phase(operator.H(windowed_centre(data[..., ky, kx], data.shape[-2:])), data, operator)
+    if centre is None:
+        return image_phase(None, data, operator)
+    return image_phase(operator.H(windowed_centre(data[..., *centre], data.shape[-2:])), data, operator)
 
 
 def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
@@ -67,15 +69,15 @@ def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
     return centre
 
 
-def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Tensor:
+def image_phase(coarse: Tensor | None, kspace: Tensor, operator: LinearOperator) -> Tensor:
     """Unit complex numbers (z, y, x): the phase of a coarse image, and what a least-squares image shows beyond it.
 
     Args:
-        coarse: image (z, y, x) of the centre of k-space.
+        coarse: image (z, y, x) of the centre of k-space; None takes a low-pass of the least-squares image, since a
+            separate calibration shows the phase of another contrast.
         kspace: all that was measured.
         operator: image to k-space.
     """
-    coarse = unit_phase(coarse)
     unit = kspace.real.new_ones(())
     preconditioner = operator.preconditioner(unit)(_WEIGHT) if isinstance(operator, HasPreconditioner) else None
     image = conjugate_gradient(
@@ -85,6 +87,7 @@ def image_phase(coarse: Tensor, kspace: Tensor, operator: LinearOperator) -> Ten
         iterations=_ITERATIONS,
         preconditioner=preconditioner,
     )
+    coarse = unit_phase(torch.where(image == 0, 0, _smooth(image)) if coarse is None else coarse)
     return unit_phase(coarse * _smooth(coarse.conj() * image))
 
 

@@ -6,24 +6,24 @@ import torch
 from torch import Tensor
 
 from medldm.inference import Noise
-from medldm_mri.calibration import calibration_region
 
 _SHARE, _LEAST = 0.1, 2
 
 
-def withheld_lines(mask: Tensor, noise: Noise) -> Tensor:
-    """A tenth of the sampled lines outside the calibration region, (ky, kx): 1 where withheld.
+def withheld_lines(mask: Tensor, noise: Noise, centre: tuple[slice, slice] | None) -> Tensor:
+    """A tenth of the sampled lines outside the centre of k-space, (ky, kx): 1 where withheld.
 
     Where the mask has no lines but points, a tenth of its points.
 
     Args:
         mask: (ky, kx), not zero where sampled.
         noise: which of them is drawn.
+        centre: what coil maps and phase are made of, if it is part of the measurement.
     """
     sampled = (mask != 0).cpu()
     spared = sampled.clone()
-    ky, kx = calibration_region(mask)
-    spared[ky, kx] = False
+    if centre is not None:
+        spared[centre] = False
     return drawn_tenth(sampled, noise, spared)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +21,9 @@ from medldm.data.volume import Modality
 from medldm_nifti.container import stem
 from medldm_nifti.header import Header
 
-_SIDECAR_LIMIT = 2**20
+_SIDECAR_LIMIT = 2**24
+# "format" of the JSON beside a measurement that is stored as NIfTI: medldm-kspace, medldm-sinogram, ...
+_MEASUREMENTS = "medldm-"
 HU_MINIMUM = (-3100.0, -900.0)
 
 
@@ -34,15 +36,28 @@ class Kind:
     said_by: Literal["user", "header", "sidecar", "values", "nobody"]
 
 
-def _sidecar(path: Path) -> Modality | None:
+def is_measurement(path: Path) -> bool:
+    """Whether the JSON file beside it says that its numbers are no image, but what was measured: a format of medldm.
+
+    Such a JSON is of this file where it names it as its ``data``, or names none.
+    """
+    content = _beside(path)
+    return str(content.get("format", "")).startswith(_MEASUREMENTS) and content.get("data", path.name) == path.name
+
+
+def _beside(path: Path) -> dict[str, Any]:
     file = path.with_name(f"{stem(path)}.json")
     try:
         if not file.is_file() or file.stat().st_size > _SIDECAR_LIMIT:
-            return None
+            return {}
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None
-    stated = content.get("Modality") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _sidecar(path: Path) -> Modality | None:
+    stated = _beside(path).get("Modality")
     if stated == "CT":
         return "CT"
     return "MR" if stated == "MR" else None

@@ -15,7 +15,7 @@ from medldm.data import Acquisition, History, ReadRequest, SeriesRow, Source, Vo
 from medldm.errors import InputRefused, MedldmError, Problem
 from medldm_nifti.container import Container, pair, stem, suffix
 from medldm_nifti.header import HEADER_BYTES, Header, looks_like_nifti, parse
-from medldm_nifti.modality import inferred, may_be_inferred, stated
+from medldm_nifti.modality import inferred, is_measurement, may_be_inferred, stated
 from medldm_nifti.orientation import place
 
 
@@ -43,12 +43,15 @@ class NiftiReader:
     """
 
     def accepts(self, path: Path) -> bool:
-        """By name for ``.nii``; by the first bytes for ``.hdr``/``.img``, which other formats use too."""
+        """By name for ``.nii``; by the first bytes for ``.hdr``/``.img``, which other formats use too.
+
+        A file whose JSON says that it is a measurement is left to the readers of measurements.
+        """
         if path.is_dir():
             return bool(self._files(path))
         kind = suffix(path)
         if kind.startswith(".nii"):
-            return path.is_file()
+            return path.is_file() and not is_measurement(path)
         if not kind or not path.is_file():
             return False
         try:

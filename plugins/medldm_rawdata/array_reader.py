@@ -1,4 +1,4 @@
-"""k-space in ``NAME.npy`` or ``NAME.npz``, described by ``NAME.json``."""
+"""k-space in ``NAME.npy``, ``NAME.npz`` or NIfTI, described by ``NAME.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
 from medldm_rawdata.described_shots import described_shots
 from medldm_rawdata.hdf5_file import damaged
-from medldm_rawdata.kspace_description import KSpaceDescription, describes_something_else
+from medldm_rawdata.kspace_description import FORMAT, KSpaceDescription, stated_format
+from medldm_rawdata.kspace_nifti import ENDINGS, read_nifti
 from medldm_rawdata.kspace_scan import KSpaceScan, require_memory
 from medldm_rawdata.one_scan import OneScanReader
 
@@ -25,18 +26,20 @@ _KSPACE, _BESIDE = "kspace", ("mask", "noise", "trajectory")
 
 @dataclass(frozen=True)
 class KSpaceArrayReader(OneScanReader):
-    """Reads NumPy arrays; pickles in them are refused."""
+    """Reads NumPy arrays, whose pickles are refused, and NIfTI files that are described as k-space."""
 
     format: ClassVar[str] = "kspace-array"
 
     def accepts(self, path: Path) -> bool:
-        """By the first bytes, unless the JSON file beside it is of another format."""
+        """By the first bytes, unless the JSON file beside it is of another format; NIfTI only if it is of this one."""
+        if path.name.lower().endswith(ENDINGS):
+            return path.is_file() and stated_format(path) == FORMAT
         magic = _MAGIC.get(path.suffix.lower())
         try:
             if magic is None or not path.is_file():
                 return False
             with path.open("rb") as file:
-                return file.read(len(magic)) == magic and not describes_something_else(path)
+                return file.read(len(magic)) == magic and stated_format(path) in (None, FORMAT)
         except OSError:
             return False
 
@@ -83,6 +86,8 @@ class KSpaceArrayReader(OneScanReader):
 
 
 def _arrays(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:
+    if path.name.lower().endswith(ENDINGS):
+        return {_KSPACE: read_nifti(path, max_bytes)}
     if path.suffix.lower() == ".npy":
         # Mapped: nothing is read until its size is known to fit.
         return {_KSPACE: np.load(path, mmap_mode="r", allow_pickle=False)}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from medldm.errors import InputRefused
 from medldm_rawdata.kspace_description import KSpaceDescription
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, require_memory, scan_of
-from medldm_rawdata.kspace_transform import to_image
+from medldm_rawdata.kspace_partitions import slices_or_volume
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, require_memory, scan_of
 
 
 def described_scan(
@@ -27,7 +27,7 @@ def described_scan(
     mask: NDArray[Any] | None = None,
     noise: NDArray[Any] | None = None,
 ) -> KSpaceScan:
-    """Turn an array to (z, coil, ky, kx) with its centre in the middle, and check it.
+    """Turn an array to slices, or to a volume, with its centre in the middle, and check it.
 
     Args:
         array: complex; may be a map of a file.
@@ -36,7 +36,7 @@ def described_scan(
         format_: name of the reader.
         path: of the file.
         max_bytes: of memory.
-        mask: (ky, kx), or of one of them.
+        mask: (ky, kx), or (kz, ky, kx); an axis may have length 1.
         noise: (coil, sample).
 
     Raises:
@@ -53,13 +53,17 @@ def described_scan(
         kspace = kspace[None]
     # Shifted by whole samples: the frequencies of a grid repeat with its length.
     shifts = _shifts(description, dict(zip(("kz", "coil", "ky", "kx"), kspace.shape, strict=True)), path)
-    kspace = np.roll(kspace.astype(np.complex64), [shifts["ky"], shifts["kx"]], axis=(-2, -1))
+    encoded = [axis for axis in ("kz", "ky", "kx") if axis in named]
+    turn = [shifts[axis] for axis in encoded]
     if mask is not None:
-        mask = np.roll(_plane(mask, kspace.shape[-2:], path), [shifts["ky"], shifts["kx"]], axis=(-2, -1))
+        mask = np.roll(
+            _points(mask, [array.shape[axes.index(axis)] for axis in encoded], path), turn, tuple(range(len(turn)))
+        )
+    kspace = np.roll(kspace.astype(np.complex64), turn, [{"kz": 0, "ky": -2, "kx": -1}[axis] for axis in encoded])
     require_finite(kspace, path.name)
     if "kz" in named:
-        kspace = _slices_of(np.roll(kspace, shifts["kz"], axis=0), path)
-    grid, problems = description.grid((kspace.shape[0], kspace.shape[2], kspace.shape[3]))
+        kspace, mask = slices_or_volume(kspace, mask)
+    grid, problems = description.grid(image_shape(kspace))
     scan = noise_scan_of(noise, kspace.shape[1], path)
     return scan_of(
         kspace,
@@ -98,29 +102,19 @@ def _shifts(description: KSpaceDescription, sizes: dict[str, int], path: Path) -
     return shifts
 
 
-def _plane(mask: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArray[np.bool_]:
-    if mask.ndim != 2 or any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
+def _points(mask: NDArray[Any], shape: Sequence[int], path: Path) -> NDArray[np.bool_]:
+    """The mask of all encoded axes; one of (ky, kx) holds for every partition."""
+    whole = mask[None] if mask.ndim == 2 and len(shape) == 3 else mask
+    if whole.ndim != len(shape) or any(m not in (1, n) for m, n in zip(whole.shape, shape, strict=True)):
         raise InputRefused(
             "E-KSP-08",
-            f"The mask in {path.name} is {' x '.join(map(str, mask.shape))}, k-space is {shape[0]} x {shape[1]} "
-            "(ky x kx).",
+            f"The mask in {path.name} is {' x '.join(map(str, mask.shape))}, k-space is {' x '.join(map(str, shape))} "
+            f"({'kz x ' if len(shape) == 3 else ''}ky x kx).",
             why="It is not known which samples were measured.",
-            fix="Store the mask as (ky, kx); an axis that is fully sampled may have length 1.",
+            fix="Store the mask as (ky, kx), or as (kz, ky, kx) where there is kz; an axis that is fully sampled may "
+            "have length 1.",
         )
-    return np.broadcast_to(mask != 0, shape)
-
-
-def _slices_of(kspace: NDArray[np.complex64], path: Path) -> NDArray[np.complex64]:
-    """Slices of a volume that is fully sampled along kz, the first axis."""
-    filled = (kspace != 0).any(axis=1)
-    if not (filled == filled[:1]).all():
-        raise InputRefused(
-            "E-KSP-07",
-            f"{path.name} is undersampled along kz.",
-            why="Only a fully sampled partition direction can be transformed into slices.",
-            fix="Choose the axis that is fully sampled as kz, or name another order of axes.",
-        )
-    return to_image(kspace, 0)
+    return np.broadcast_to(whole != 0, shape)
 
 
 def noise_scan_of(noise: NDArray[Any] | None, coils: int, path: Path) -> NoiseScan | None:

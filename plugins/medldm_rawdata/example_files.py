@@ -40,19 +40,25 @@ def ismrmrd_xml(
     recon: tuple[tuple[int, int, int], tuple[float, float, float]],
     *,
     centre: int | None = None,
+    partition: int | None = None,
     trajectory: str = "cartesian",
     calibration: str = "",
     noise_bandwidth: float | None = None,
 ) -> str:
-    """A header: matrix and field of view in mm along (x, y, z) of the encoded and the reconstructed space."""
+    """A header: matrix and field of view in mm along (x, y, z) of the encoded and the reconstructed space.
+
+    ``centre`` and ``partition`` are the counters of frequency zero along the first and the second phase encoding.
+    """
 
     def space(name: str, matrix: tuple[int, int, int], size: tuple[float, float, float]) -> str:
         numbers = "".join(f"<{a}>{n}</{a}>" for a, n in zip("xyz", matrix, strict=True))
         lengths = "".join(f"<{a}>{n}</{a}>" for a, n in zip("xyz", size, strict=True))
         return f"<{name}><matrixSize>{numbers}</matrixSize><fieldOfView_mm>{lengths}</fieldOfView_mm></{name}>"
 
-    limit = f"<minimum>0</minimum><maximum>{encoded[0][1] - 1}</maximum><center>{centre}</center>"
-    limits = "" if centre is None else f"<kspace_encoding_step_1>{limit}</kspace_encoding_step_1>"
+    limits = ""
+    for step, zero in ((1, centre), (2, partition)):
+        limit = f"<minimum>0</minimum><maximum>{encoded[0][step] - 1}</maximum><center>{zero}</center>"
+        limits += "" if zero is None else f"<kspace_encoding_step_{step}>{limit}</kspace_encoding_step_{step}>"
     factor = "<accelerationFactor><kspace_encoding_step_1>2</kspace_encoding_step_1></accelerationFactor>"
     mode = f"<calibrationMode>{calibration}</calibrationMode>"
     parallel = f"<parallelImaging>{factor}{mode}</parallelImaging>" if calibration else ""
@@ -122,5 +128,6 @@ def write_bart(path: Path, array: NDArray[Any], description: Mapping[str, Any]) 
 
 def described(path: Path, description: Mapping[str, Any]) -> Path:
     """Write the JSON file beside an array; returns the array's path."""
-    path.with_suffix(".json").write_text(json.dumps({"format": "medldm-kspace", "version": 1, **description}))
+    name = path.name.removesuffix(".gz").removesuffix(".nii") if path.suffix == ".gz" else path.stem
+    path.with_name(f"{name}.json").write_text(json.dumps({"format": "medldm-kspace", "version": 1, **description}))
     return path

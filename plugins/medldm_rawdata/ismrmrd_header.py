@@ -33,7 +33,7 @@ class ScanHeader:
         recon: the space of the image.
         trajectory: ``cartesian``, ``radial``, ...
         centre_line: kspace_encode_step_1 of frequency zero, None where not stated.
-        last_line: its largest value, None where not stated.
+        centre_partition: kspace_encode_step_2 of frequency zero, None where not stated.
         calibration: ``embedded``, ``separate``, ... , empty where not stated.
         noise_bandwidth: ratio of the receiver's noise bandwidth to that of the samples.
         encodings: how many there are.
@@ -43,23 +43,36 @@ class ScanHeader:
     recon: Space
     trajectory: str
     centre_line: int | None = None
-    last_line: int | None = None
+    centre_partition: int | None = None
     calibration: str = ""
     noise_bandwidth: float = 1.0
     encodings: int = 1
 
     @property
+    def is_volume(self) -> bool:
+        """Whether a second phase encoding makes the slices."""
+        return self.encoded.matrix[2] > 1
+
+    @property
     def read_pixels(self) -> int:
         """Pixels along the readout that are left when its oversampling is removed."""
-        ratio = self.recon.field_of_view[0] / self.encoded.field_of_view[0]
-        return max(1, min(self.encoded.matrix[0], round(self.encoded.matrix[0] * ratio)))
+        return self._pixels(0)
+
+    @property
+    def slab_pixels(self) -> int:
+        """Slices of a volume that are left when the oversampling of its partitions is removed."""
+        return self._pixels(2)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Thickness, step along phase encoding, step along readout in mm."""
-        fx, fy, _ = self.encoded.field_of_view
-        nx, ny, _ = self.encoded.matrix
-        return self.recon.field_of_view[2] / self.recon.matrix[2], fy / ny, fx / nx
+        fx, fy, fz = self.encoded.field_of_view
+        nx, ny, nz = self.encoded.matrix
+        return fz / nz if self.is_volume else self.recon.field_of_view[2] / self.recon.matrix[2], fy / ny, fx / nx
+
+    def _pixels(self, axis: int) -> int:
+        ratio = self.recon.field_of_view[axis] / self.encoded.field_of_view[axis]
+        return max(1, min(self.encoded.matrix[axis], round(self.encoded.matrix[axis] * ratio)))
 
     @classmethod
     def parse(cls, content: bytes, file: str) -> ScanHeader:
@@ -74,14 +87,14 @@ class ScanHeader:
             if not encodings:
                 raise ValueError("no encoding")
             first = encodings[0]
-            step = first.find("{*}encodingLimits/{*}kspace_encoding_step_1")
+            line, partition = (first.find(f"{{*}}encodingLimits/{{*}}kspace_encoding_step_{i}") for i in (1, 2))
             bandwidth = root.find("{*}acquisitionSystemInformation/{*}relativeReceiverNoiseBandwidth")
             return cls(
                 encoded=_space(first, "encodedSpace"),
                 recon=_space(first, "reconSpace"),
                 trajectory=_word(first, "{*}trajectory").lower(),
-                centre_line=None if step is None else int(_number(step, "center")),
-                last_line=None if step is None else int(_number(step, "maximum")),
+                centre_line=None if line is None else int(_number(line, "center")),
+                centre_partition=None if partition is None else int(_number(partition, "center")),
                 calibration=(first.findtext("{*}parallelImaging/{*}calibrationMode") or "").strip().lower(),
                 noise_bandwidth=1.0 if bandwidth is None else _positive(float(bandwidth.text or "nan"), "bandwidth"),
                 encodings=len(encodings),

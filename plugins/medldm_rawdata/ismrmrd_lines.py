@@ -28,6 +28,8 @@ _IDX = (
     *("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice"),
     *("contrast", "phase", "repetition", "set"),
 )
+# Modes of calibration whose lines are no part of the image.
+_APART = ("separate", "external")
 # Lines read at once: the library allocates what a line claims to hold.
 _AT_ONCE = 32
 
@@ -40,6 +42,7 @@ class Lines:
         heads: one record for each line.
         image: indices of the lines of the image.
         noise: indices of the noise scan.
+        calibration: indices of a separate calibration scan with the image's encoding, as the header calls it.
         problems: what was left out.
     """
 
@@ -47,6 +50,7 @@ class Lines:
     heads: NDArray[Any]
     image: NDArray[np.intp]
     noise: NDArray[np.intp]
+    calibration: NDArray[np.intp]
     problems: tuple[Problem, ...]
     path: Path
 
@@ -78,8 +82,8 @@ def flagged(heads: NDArray[Any], flag: int) -> NDArray[np.bool_]:
 def read_lines(dataset: Any, header: ScanHeader, max_bytes: int, path: Path) -> Lines:
     """Read the heads and sort out the lines.
 
-    Calibration lines belong to the image where the header says that they are embedded in it; a separate calibration
-    scan has another contrast.
+    Calibration lines belong to the image where the header says that they are embedded in it; those of a separate scan,
+    which may have another contrast, are kept apart.
 
     Raises:
         InputRefused: E-KSP-08 when it is no table of lines, E-KSP-10 too many, E-KSP-18 no line of an image, E-KSP-12
@@ -106,11 +110,14 @@ def read_lines(dataset: Any, header: ScanHeader, max_bytes: int, path: Path) -> 
     separate = flagged(heads, CALIBRATION) & ~flagged(heads, CALIBRATION_AND_IMAGE) & ~noise
     others = np.any([flagged(heads, flag) for flag in _NOT_OF_THE_IMAGE], axis=0) & ~noise
     elsewhere = (heads["encoding_space_ref"] != 0) & ~noise
-    embedded = header.calibration == "embedded"
+    embedded, apart = header.calibration == "embedded", header.calibration in _APART
     image = ~(noise | others | elsewhere) & ~(separate & (not embedded))
     problems = []
     for left_out, what in (
-        (separate & ~elsewhere & (not embedded), "of a separate calibration scan, whose contrast may differ,"),
+        (
+            separate & ~elsewhere & (not embedded and not apart),
+            "of a separate calibration scan, whose contrast may differ,",
+        ),
         (others, "of navigation, phase correction or feedback"),
         (elsewhere & ~others, "of further encodings"),
     ):
@@ -132,4 +139,13 @@ def read_lines(dataset: Any, header: ScanHeader, max_bytes: int, path: Path) -> 
             why="It is not known which coil is which.",
             fix="Export the scan with one set of coils, and the noise scan with the same.",
         )
-    return Lines(dataset, heads, np.flatnonzero(image), np.flatnonzero(noise), tuple(problems), path)
+    calibration = separate & ~elsewhere & ~others & apart
+    return Lines(
+        dataset,
+        heads,
+        np.flatnonzero(image),
+        np.flatnonzero(noise),
+        np.flatnonzero(calibration),
+        tuple(problems),
+        path,
+    )

@@ -14,27 +14,30 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, Grid, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata import hdf5_file
+from medldm_rawdata.ismrmrd_calibration import calibration_of
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.ismrmrd_lines import Lines, read_lines
 from medldm_rawdata.ismrmrd_shots import by_trajectory, sort_shots
-from medldm_rawdata.ismrmrd_sorting import sort_lines
+from medldm_rawdata.ismrmrd_sorting import Sorted, sort_lines
 from medldm_rawdata.ismrmrd_trajectory import STATED, Places, places_of, plane_of_image, recognised
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, require_finite, rows_of, scan_of, selected
+from medldm_rawdata.kspace_partitions import central_slices, slices_or_volume
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, rows_of, scan_of, selected
 from medldm_rawdata.kspace_shots import shots_of
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
 # Of the group in most files.
 _CUSTOMARY = "dataset"
-# Counters that tell images of one file apart.
+# Counters that tell images of one file apart; volumes are slabs, each an image of its own.
 _CASES = ("contrast", "phase", "repetition", "set")
+_SLAB = "slice"
 
 
 @dataclass(frozen=True)
 class IsmrmrdReader:
-    """Reads HDF5 files with a group of ``xml`` and ``data``: slices, Cartesian or along trajectories."""
+    """Reads HDF5 files with a group of ``xml`` and ``data``: slices, Cartesian or along trajectories, and volumes."""
 
     def accepts(self, path: Path) -> bool:
         """By the names of its two datasets.
@@ -54,7 +57,7 @@ class IsmrmrdReader:
             return True
 
     def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row for each contrast, phase, repetition and set."""
+        """One row for each contrast, phase, repetition and set, and for each slab of volumes."""
         return rows_of(path, FORMAT, lambda: _scans(path, ReadRequest().max_bytes))
 
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
@@ -86,9 +89,9 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
         group = file[name]
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
         lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)
-        _require_slices(header, lines)
+        _require_understood(header, lines)
         noise = _noise(lines, header)
-        cases, places = _cases(lines), None
+        cases, places = _cases(lines, (*_CASES, _SLAB) if header.is_volume else _CASES), None
         if header.trajectory in STATED:
             places = places_of(lines, max_bytes)
             cases, notes = by_trajectory(lines, places, cases)
@@ -101,13 +104,13 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
                 yield _shot_scan(lines, which, places, header, noise, case, max_bytes)
 
 
-def _cases(lines: Lines) -> dict[str, NDArray[np.intp]]:
+def _cases(lines: Lines, names: tuple[str, ...]) -> dict[str, NDArray[np.intp]]:
     """Lines of each image, by the counters that tell them apart."""
-    counters = np.stack([lines.index(name)[lines.image] for name in _CASES], axis=1)
+    counters = np.stack([lines.index(name)[lines.image] for name in names], axis=1)
     telling = [len(np.unique(column)) > 1 for column in counters.T]
     cases = {}
     for values in np.unique(counters, axis=0):
-        told = [f"{n} {v}" for n, v, tells in zip(_CASES, values, telling, strict=True) if tells]
+        told = [f"{n} {v}" for n, v, tells in zip(names, values, telling, strict=True) if tells]
         cases[" ".join(told)] = lines.image[(counters == values).all(axis=1)]
     return cases
 
@@ -119,29 +122,20 @@ def _scan(
     slices = [int(s) for s in np.unique(lines.index("slice")[which])]
     heads = lines.heads[which]
     ordered, stated = _ordered(lines, which, slices)
+    calibration = calibration_of(lines, which, ordered, header, _CASES, max_bytes)
+    problems += calibration.problems
     found = sort_lines(lines, which, ordered, header, max_bytes)
     require_finite(found.kspace, lines.path.name)
-    kspace, keep, read = found.kspace, header.read_pixels, header.encoded.matrix[0]
-    if keep < read and found.whole_readout:
-        kspace = without_oversampling(kspace, -1, keep)
-    elif keep < read:
-        problems.append(
-            Problem(
-                "E-KSP-25",
-                "note",
-                f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for "
-                f"{keep} pixels, is kept.",
-                "Crop the image.",
-            )
-        )
-    problems += _doubts(heads, noise, stated)
-    grid = _grid(lines, found.first_lines, (kspace.shape[0], *kspace.shape[2:]), header.spacing, stated)
+    kspace, block, kept = _without_oversampling(found, calibration.block, header)
+    problems += [*kept, *_doubts(heads, noise, stated)]
+    grid = _grid(lines, found.first_lines, image_shape(kspace), header.spacing, stated, slab=header.is_volume)
     return scan_of(
         kspace,
         grid,
         Origin(FORMAT, lines.path, case, tuple(problems)),
         noise=None if noise is None else _for_image(noise, heads),
         averages=found.averages,
+        calibration=block,
     )
 
 
@@ -200,18 +194,53 @@ def _ordered(lines: Lines, which: Any, slices: list[int]) -> tuple[list[int], bo
     return [slices[i] for i in stack_order(positions, heads["slice_dir"][0].astype(np.float64))], True
 
 
+def _without_oversampling(
+    found: Sorted, block: NDArray[np.complex64] | None, header: ScanHeader
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64] | None, list[Problem]]:
+    """Slices or a volume, cropped along axes that are sampled in full, its calibration, and what was not cropped."""
+    kspace, kept = found.kspace, []
+    read, keep = header.encoded.matrix[0], header.read_pixels
+    if keep < read and found.whole_readout:
+        kspace = without_oversampling(kspace, -1, keep)
+        block = None if block is None else without_oversampling(block, -1, keep)
+    elif keep < read:
+        fault = (
+            f"Lines have no samples at one end (partial echo), so the oversampling of the readout, {read} for {keep} "
+        )
+        kept.append(Problem("E-KSP-25", "note", f"{fault}pixels, is kept.", "Crop the image."))
+    if not header.is_volume:
+        return kspace, block, kept
+    kspace, _ = slices_or_volume(kspace)
+    partitions, keep = header.encoded.matrix[2], header.slab_pixels
+    if kspace.ndim == 4:
+        first = partitions // 2 - keep // 2
+        block = None if block is None else central_slices(block, partitions)[first : first + keep]
+        return kspace[first : first + keep], block, kept
+    block = None if block is None else block.transpose(1, 0, 2, 3)[None]
+    if keep < partitions:
+        fault = f"The partitions are undersampled, so the oversampling of the slab, {partitions} for {keep} slices, is "
+        kept.append(Problem("E-KSP-25", "note", f"{fault}kept.", "Leave out slices at both ends of the image."))
+    return kspace, block, kept
+
+
 def _grid(
     lines: Lines,
     first_lines: list[int],
     size: tuple[int, int, int],
     spacing: tuple[float, float, float],
     stated: bool,
+    *,
+    slab: bool = False,
 ) -> Grid:
     if not stated:
         return nominal_grid(size, spacing)
     heads = lines.heads[first_lines]
     z, y, x = (heads[name][0].astype(np.float64) for name in ("slice_dir", "phase_dir", "read_dir"))
-    return stack_grid(size, spacing, heads["position"].astype(np.float64), (z, y, x), lines.path.name)
+    positions = heads["position"].astype(np.float64)
+    if slab:
+        # The position of a slab is its middle, voxel n // 2, also of what is left of it.
+        positions = positions + (np.arange(size[0]) - size[0] // 2)[:, None] * spacing[0] * z
+    return stack_grid(size, spacing, positions, (z, y, x), lines.path.name)
 
 
 def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
@@ -230,13 +259,20 @@ def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:
     return NoiseScan(noise.samples, noise.variance_ratio / dwell if known else 1.0)
 
 
-def _require_slices(header: ScanHeader, lines: Lines) -> None:
-    partitions = int(lines.index("kspace_encode_step_2")[lines.image].max()) + 1
-    if header.trajectory not in {"cartesian", *STATED} or header.encoded.matrix[2] != 1 or partitions > 1:
+def _require_understood(header: ScanHeader, lines: Lines) -> None:
+    fault, partitions = "", np.unique(lines.index("kspace_encode_step_2")[lines.image])
+    if header.trajectory not in {"cartesian", *STATED}:
+        fault = f"is a {header.trajectory} measurement"
+    elif header.trajectory != "cartesian" and (header.is_volume or partitions.max() > 0):
+        fault = f"is a {header.trajectory} measurement of a volume"
+    elif not header.is_volume and partitions.max() > 0:
+        fault = f"counts {partitions.max() + 1} partitions in its lines, and one in its header"
+    elif header.is_volume and len(partitions) == 1:
+        fault = f"counts {header.encoded.matrix[2]} partitions in its header, and one in its lines"
+    if fault:
         raise InputRefused(
             "E-KSP-07",
-            f"{lines.path.name} is a {header.trajectory} measurement of "
-            f"{max(partitions, header.encoded.matrix[2])} partitions.",
-            why="Two-dimensional slices are understood, Cartesian or along a trajectory that each line states.",
-            fix="Grid it, and transform along the partitions first; describe the result by a JSON file.",
+            f"{lines.path.name} {fault}.",
+            why="Cartesian slices and volumes are understood, and slices along a trajectory that each line states.",
+            fix="Grid it, or convert the scan again; describe an array of the result by a JSON file.",
         )

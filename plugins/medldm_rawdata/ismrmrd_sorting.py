@@ -19,10 +19,10 @@ class Sorted:
     """One image's k-space.
 
     Attributes:
-        kspace: (z, coil, ky, kx), the mean over the averages, zeros where nothing was measured.
+        kspace: (z or kz, coil, ky, kx), the mean over the averages, zeros where nothing was measured.
         averages: lines that each is the mean of.
         whole_readout: whether every line has all its samples.
-        first_lines: index of one line of each slice, in the order of z.
+        first_lines: index of one line of each slice, in the order of z; one of a volume.
     """
 
     kspace: NDArray[np.complex64]
@@ -62,7 +62,7 @@ def sort_lines(lines: Lines, which: NDArray[np.intp], slices: list[int], header:
     Args:
         lines: of the file.
         which: those of one image.
-        slices: counters of its slices, in the order of z.
+        slices: counters of its slices, in the order of z; of a volume there is one, whose planes are its partitions.
         header: of the file.
         max_bytes: of memory.
 
@@ -71,28 +71,28 @@ def sort_lines(lines: Lines, which: NDArray[np.intp], slices: list[int], header:
             often than others.
     """
     name = lines.path.name
-    nx, ny, _ = header.encoded.matrix
+    nx, ny, nz = header.encoded.matrix
+    planes = nz if header.is_volume else len(slices)
     coils = int(lines.heads["active_channels"][which[0]])
-    require_memory((len(slices), coils, ny, nx), max_bytes, name)
-    z_of = {counter: z for z, counter in enumerate(slices)}
-    centre = ny // 2 if header.centre_line is None else header.centre_line
-    row_of = lines.index("kspace_encode_step_1").astype(int) - centre + ny // 2
-    rows = row_of[which]
-    if rows.min() < 0 or rows.max() >= ny:
-        raise _unfit(name, f"a phase encoding is {int(max(-rows.min(), rows.max() - ny + 1))} steps outside the grid")
-    keys = np.stack([lines.index("slice")[which], rows, lines.index("average")[which]])
+    require_memory((planes, coils, ny, nx), max_bytes, name)
+    row_of = _steps(lines, which, "kspace_encode_step_1", header.centre_line, ny)
+    if header.is_volume:
+        plane_of = _steps(lines, which, "kspace_encode_step_2", header.centre_partition, nz)
+    else:
+        z_of = {counter: z for z, counter in enumerate(slices)}
+        plane_of = np.array([z_of.get(int(counter), -1) for counter in lines.index("slice")])
+    keys = np.stack([plane_of[which], row_of[which], lines.index("average")[which]])
     if len(np.unique(keys, axis=1).T) != len(which):
-        raise _unfit(name, "a line of one slice and average comes twice")
-    kspace = np.zeros((len(slices), coils, ny, nx), dtype=np.complex64)
-    counts = np.zeros((len(slices), ny, nx), dtype=np.uint16)
+        raise _unfit(name, "a line of one slice, partition and average comes twice")
+    kspace = np.zeros((planes, coils, ny, nx), dtype=np.complex64)
+    counts = np.zeros((planes, ny, nx), dtype=np.uint16)
     for i, line in lines.samples(which):
         try:
             samples, places = columns(lines.heads[i], nx)
         except ValueError as error:
             raise _unfit(name, str(error)) from error
-        z, row = z_of[int(lines.index("slice")[i])], row_of[i]
-        kspace[z, :, row, places] += line[:, samples].T
-        counts[z, row, places] += 1
+        kspace[plane_of[i], :, row_of[i], places] += line[:, samples].T
+        counts[plane_of[i], row_of[i], places] += 1
     averages = np.unique(counts[counts > 0])
     if len(averages) != 1:
         raise InputRefused(
@@ -102,9 +102,21 @@ def sort_lines(lines: Lines, which: NDArray[np.intp], slices: list[int], header:
             fix="Export complete averages only.",
         )
     kspace /= averages[0]
-    sampled = counts.any(axis=(0, 2))
+    whole = bool((counts[counts.any(axis=-1)] > 0).all())
     first = [int(which[lines.index("slice")[which] == counter][0]) for counter in slices]
-    return Sorted(kspace, int(averages[0]), bool((counts[:, sampled] > 0).all(axis=(0, 1)).all()), first)
+    return Sorted(kspace, int(averages[0]), whole, first)
+
+
+def _steps(
+    lines: Lines, which: NDArray[np.intp], counter: str, centre: int | None, n: int
+) -> NDArray[np.signedinteger[Any]]:
+    """Places of all lines along a phase encoding of ``n`` steps, frequency zero at ``n // 2``."""
+    steps = lines.index(counter).astype(int) - (n // 2 if centre is None else centre) + n // 2
+    least, most = int(steps[which].min()), int(steps[which].max())
+    if least < 0 or most >= n:
+        fault = f"{counter} is up to {max(-least, most - n + 1)} steps outside the grid of {n}"
+        raise _unfit(lines.path.name, fault)
+    return steps
 
 
 def _unfit(name: str, fault: str) -> InputRefused:

@@ -31,7 +31,7 @@ class Centre(pydantic.BaseModel):
 
 
 class KSpaceDescription(pydantic.BaseModel):
-    """``NAME.json`` beside ``NAME.npy``, ``NAME.npz`` or ``NAME.cfl``.
+    """``NAME.json`` beside ``NAME.npy``, ``NAME.npz``, ``NAME.nii``, ``NAME.nii.gz`` or ``NAME.cfl``.
 
     Attributes:
         format: ``medldm-kspace``.
@@ -70,7 +70,7 @@ class KSpaceDescription(pydantic.BaseModel):
         Raises:
             InputRefused: E-KSP-04 when there is none, E-KSP-05 when it is not valid.
         """
-        file = path.with_suffix(".json")
+        file = description_file(path)
         try:
             with file.open("rb") as opened:
                 content = opened.read(_LONGEST + 1)
@@ -127,14 +127,19 @@ class KSpaceDescription(pydantic.BaseModel):
         return grid, ()
 
 
-def describes_something_else(path: Path) -> bool:
-    """Whether a JSON file beside an array is there and says that it is of another format; never raises."""
+def description_file(path: Path) -> Path:
+    """The JSON file of an array's name."""
+    return path.with_name(f"{path.name[:-7] if path.name.lower().endswith('.nii.gz') else path.stem}.json")
+
+
+def stated_format(path: Path) -> str | None:
+    """What the JSON file beside an array says that it is; None when there is none, or it does not say; never raises."""
     try:
-        with path.with_suffix(".json").open("rb") as opened:
+        with description_file(path).open("rb") as opened:
             content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(opened.read(_LONGEST))
     except (OSError, ValueError):
-        return False
-    return bool(content.get("format", FORMAT) != FORMAT)
+        return None
+    return str(content["format"]) if "format" in content else None
 
 
 def _require_axes(axes: tuple[Axis, ...]) -> None:

@@ -28,6 +28,10 @@ class NoiseScan:
     samples: NDArray[np.complex64]
     variance_ratio: float = 1.0
 
+    def of_coils(self, which: NDArray[np.bool_]) -> NoiseScan:
+        """Of some coils alone."""
+        return NoiseScan(self.samples[which], self.variance_ratio)
+
     def whitener(self) -> NDArray[np.complex64]:
         """(coil, coil); the coils it makes have independent noise with a standard deviation of 1 per real component.
 
@@ -55,7 +59,7 @@ class NoiseScan:
 
 
 def whitened(kspace: NDArray[np.complex64], whitener: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """k-space (z, coil, ky, kx) of the coils that the whitener makes."""
+    """k-space (z, coil, ...) of the coils that the whitener makes."""
     result = np.empty_like(kspace)
     for z, plane in enumerate(kspace):
         result[z] = np.tensordot(whitener, plane, axes=1)
@@ -72,17 +76,16 @@ def outer_noise(
     that darkens the edge of k-space makes it too small.
 
     Args:
-        kspace: (z, coil, ky, kx), centred.
-        mask: (ky, kx), where it was sampled.
+        kspace: (z, coil, ky, kx) or (1, coil, kz, ky, kx), centred; or (z, coil, shot, sample).
+        mask: of its last axes, where it was sampled.
         radius: of the samples, for those that are on no Cartesian grid.
 
     Returns:
         None when there are too few samples.
     """
-    if radius is None:
-        radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / (n / 2) for n in mask.shape), indexing="ij"))
+    distance = _squared_radius(mask.shape) if radius is None else radius
     points = np.flatnonzero(mask)
-    points = points[np.argsort(radius.flat[points], kind="stable")]
+    points = points[np.argsort(distance.reshape(-1)[points], kind="stable")]
     outer = points[len(points) - round(_OUTER * len(points)) :]
     if len(outer) * len(kspace) < _LEAST:
         return None
@@ -91,3 +94,12 @@ def outer_noise(
     power = values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2
     mean_power = np.median(power, axis=(0, 2)) / math.log(2)
     return float(np.sqrt(mean_power.mean() / 2)) or None
+
+
+def _squared_radius(shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Squared distance from frequency zero on a Cartesian grid, 1 at the end of each axis."""
+    squared = np.zeros(shape, dtype=np.float32)
+    for axis, n in enumerate(shape):
+        along = ((np.arange(n) - n // 2) / (n / 2)).astype(np.float32) ** 2
+        squared += along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return squared

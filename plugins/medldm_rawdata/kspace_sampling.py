@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from medldm.errors import InputRefused
 
 # An exact zero may happen by chance in rounded data; so many do not.
-_CHANCE = 0.01
+CHANCE = 0.01
 
 
 def sampled_points(
     kspace: NDArray[np.complex64], stated: NDArray[np.bool_] | None, name: str
 ) -> tuple[NDArray[np.bool_], int]:
-    """The mask (ky, kx), and how many samples outside it are not zero.
+    """The mask (ky, kx) or (kz, ky, kx), and how many samples outside it are not zero.
 
     A sample that is exactly zero in every slice and coil was not measured, whatever is stated: it was filled in.
 
     Args:
-        kspace: (z, coil, ky, kx), zeros where nothing was measured.
+        kspace: (z, coil, ky, kx) or (1, coil, kz, ky, kx), zeros where nothing was measured.
         stated: mask that came with it, if any.
         name: of the file, for the messages.
 
@@ -38,12 +38,13 @@ def sampled_points(
             fix="Check that the measurement was exported completely.",
         )
     for z, pattern in enumerate(patterns):
+        where = f" in slice {z}" if kspace.ndim == 4 else ""
         missing = {
             f"Slice {z}": 1 - pattern.any(axis=0)[mask].mean(),
-            **{f"Coil {c} in slice {z}": 1 - own[mask].mean() for c, own in enumerate(pattern)},
+            **{f"Coil {c}{where}": 1 - own[mask].mean() for c, own in enumerate(pattern)},
         }
         for who, share in missing.items():
-            if share > _CHANCE:
+            if share > CHANCE:
                 raise InputRefused(
                     "E-KSP-11",
                     f"{who} of {name} lacks {share:.0%} of the samples that others have.",
@@ -55,8 +56,34 @@ def sampled_points(
     return mask, outside
 
 
+def whole_readouts(mask: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:
+    """The readouts (kz, ky) of a mask (kz, ky, kx) that has nothing else.
+
+    Raises:
+        InputRefused: E-KSP-07 when they lack samples.
+    """
+    readouts = np.asarray(mask.any(axis=-1), dtype=bool)
+    sampled = mask[readouts].mean(axis=0)
+    missing = int((sampled < 0.5).sum())
+    if missing or sampled.mean() < 1 - CHANCE:
+        raise InputRefused(
+            "E-KSP-07",
+            f"{name} is undersampled along kz, and {max(1, missing)} of {len(sampled)} samples of its readouts are "
+            "missing as well.",
+            why="A volume is reconstructed place by place along its readouts, which takes all of their samples; "
+            "with a partial echo it must be fully sampled along kz.",
+            fix="Fill in the readouts with the scanner's program first. In an array, name the axis kx that is fully "
+            "sampled.",
+        )
+    return readouts
+
+
 def full_centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """Size (ky, kx) of the fully sampled block around frequency zero, grown evenly and then along each axis."""
+    """Size of the fully sampled block around frequency zero, grown evenly and then along each axis.
+
+    Args:
+        mask: (ky, kx) of slices, or readouts (kz, ky) of a volume.
+    """
     half = [0, 0]
     centre = [n // 2 for n in mask.shape]
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, AffineMap, Grid, History, SeriesRow, Source
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
-from medldm_rawdata.kspace_sampling import full_centre, sampled_points
+from medldm_rawdata.kspace_sampling import full_centre, sampled_points, whole_readouts
 
-_AXES = ("z", "coil", "ky", "kx")
-# Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.2 (ISMRMRD) were measured.
-_COPIES = 5
+# Of slices and of volumes, by the number of axes that a reader hands over.
+_PHYSICS = {4: ("mri-cartesian", ("z", "coil", "ky", "kx")), 5: ("mri-cartesian-3d", ("coil", "kz", "ky", "kx"))}
+# Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.5 (ISMRMRD, 8 coils) were measured, and up
+# to 5.8 of one coil, whose masks and counts are as many numbers as its samples.
+_COPIES = 6
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,21 @@ class KSpaceScan:
 
     def sampling(self) -> str:
         """How much of k-space was measured, in words."""
-        settings = self.acquisition.settings
-        ky, kx = settings["full_centre"]
-        return f"acceleration {settings['acceleration']:.3g}, full centre {ky} x {kx} (ky x kx)"
+        acquisition, settings = self.acquisition, self.acquisition.settings
+        centre = " x ".join(map(str, settings["full_centre"]))
+        masked = " x ".join(acquisition.axes[1:3] if "kz" in acquisition.axes else acquisition.axes[2:])
+        apart = ""
+        if "calibration" in acquisition.tensors:
+            block = acquisition.tensor("calibration").shape
+            lengths = [n for axis, n in zip(acquisition.axes, block, strict=True) if axis in ("kz", "ky", "kx")]
+            apart = f", separate calibration {' x '.join(map(str, lengths))}"
+        return f"acceleration {settings['acceleration']:.3g}, full centre {centre} ({masked}){apart}"
+
+
+def image_shape(kspace: NDArray[np.complex64]) -> tuple[int, int, int]:
+    """(z, y, x) of slices (z, coil, ky, kx), or of a volume (1, coil, kz, ky, kx)."""
+    z, y, x = kspace.shape[-3:] if kspace.ndim == 5 else (kspace.shape[0], *kspace.shape[-2:])
+    return z, y, x
 
 
 def require_memory(shape: Sequence[int], max_bytes: int, name: str) -> None:
@@ -104,12 +118,12 @@ def require_finite(kspace: NDArray[np.complex64], name: str) -> None:
     Raises:
         InputRefused: E-KSP-09.
     """
-    bad = sum(int((~np.isfinite(plane)).any(axis=(0, 2)).sum()) for plane in kspace)
+    bad = sum(int((~np.isfinite(plane)).any(axis=(0, -1)).sum()) for plane in kspace)
     if bad:
         raise InputRefused(
             "E-KSP-09",
             f"{bad} lines of k-space in {name} hold samples that are NaN or infinite.",
-            why="The transform would spread them over whole slices.",
+            why="The transform would spread them over the whole image.",
             fix="Measure again, or store zeros in all slices and coils where they are: such lines count as left out.",
         )
 
@@ -123,33 +137,45 @@ def scan_of(
     noise: NoiseScan | float | None = None,
     averages: int = 1,
     simulated: bool = False,
+    calibration: NDArray[np.complex64] | None = None,
 ) -> KSpaceScan:
     """Check a k-space and give it the form that the physics expects.
 
     Args:
-        kspace: (z, coil, ky, kx), finite, frequency zero at ``n // 2``, zeros where nothing was measured.
+        kspace: slices (z, coil, ky, kx), or one volume (1, coil, kz, ky, kx) that is undersampled along kz; finite,
+            frequency zero at ``n // 2``, zeros where nothing was measured.
         grid: of the image.
         origin: where it came from.
-        mask: (ky, kx) if stated.
+        mask: (ky, kx), of a volume (kz, ky, kx), if stated.
         noise: a noise scan, by which the coils are whitened; or the standard deviation per real component; or None,
             which estimates it.
         averages: measurements that each sample is the mean of; the noise scan had one.
         simulated: whether it was computed from an image.
+        calibration: a fully sampled centre of k-space with the axes of ``kspace``, frequency zero at ``n // 2`` of its
+            own lengths, for the coil maps alone.
 
     Raises:
-        InputRefused: E-KSP-11, -16, -18.
+        InputRefused: E-KSP-07, -11, -16, -18.
     """
-    name = origin.path.name
-    kspace, noise, silent = without_silent_coils(kspace, noise)
+    physics, axes = _PHYSICS[kspace.ndim]
+    volume, name = "kz" in axes, origin.path.name
+    alive, silent = speaking_coils(kspace)
+    kspace, calibration = kspace[:, alive], None if calibration is None else calibration[:, alive]
+    noise = noise.of_coils(alive) if isinstance(noise, NoiseScan) else noise
     problems = [*origin.problems, *silent]
     points, outside = sampled_points(kspace, mask, name)
     if outside:
         problems.append(
             Problem("E-KSP-24", "note", f"{outside} samples outside the stated mask are not zero; they are left out.")
         )
-    kspace = kspace * points
+    # Of a volume whole readouts count: a zero within one was measured.
+    readouts = whole_readouts(points, name) if volume else points
+    points = np.broadcast_to(readouts[..., None], points.shape) if volume else points
+    kspace = np.multiply(kspace, points, order="C")
     if isinstance(noise, NoiseScan):
-        kspace, std, told = whitened(kspace, noise.whitener()), 1 / averages**0.5, "noise scan"
+        whitener = noise.whitener()
+        kspace, std, told = whitened(kspace, whitener), 1 / averages**0.5, "noise scan"
+        calibration = None if calibration is None else whitened(calibration, whitener)
     elif noise is not None:
         std, told = float(noise), "stated"
     else:
@@ -158,20 +184,23 @@ def scan_of(
     settings = {
         "coils": int(kspace.shape[1]),
         "acceleration": round(points.size / int(points.sum()), 4),
-        "full_centre": list(full_centre(points)),
+        "full_centre": list(full_centre(readouts)),
         "noise": told if std is not None else "not known",
         "averages": averages,
     }
+    tensors = {"mask": torch.from_numpy((points[..., :1] if volume else points).astype(np.float32))}
+    if calibration is not None:
+        tensors["calibration"] = torch.from_numpy(np.ascontiguousarray(calibration[0] if volume else calibration))
     history = History().then("read", format=origin.format, **settings).noticed(problems)
     acquisition = Acquisition(
-        physics="mri-cartesian",
-        data=torch.from_numpy(np.ascontiguousarray(kspace, dtype=np.complex64)),
-        axes=_AXES,
+        physics=physics,
+        data=torch.from_numpy(np.ascontiguousarray(kspace[0] if volume else kspace, dtype=np.complex64)),
+        axes=axes,
         grid=grid,
         quantity="arbitrary",
         modality="MR",
         output=AffineMap.identity("arbitrary"),
-        tensors={"mask": torch.from_numpy(points.astype(np.float32))},
+        tensors=tensors,
         settings=settings,
         noise_std=std,
         simulated=simulated,
@@ -182,18 +211,13 @@ def scan_of(
     return KSpaceScan(acquisition, tuple(problems), origin.case)
 
 
-def without_silent_coils(
-    kspace: NDArray[np.complex64], noise: NoiseScan | float | None
-) -> tuple[NDArray[np.complex64], NoiseScan | float | None, list[Problem]]:
-    """k-space (z, coil, ...) and noise of the coils that measured anything, and what to say of the others."""
-    alive = np.any([plane.any(axis=(1, 2)) for plane in kspace], axis=0)
+def speaking_coils(kspace: NDArray[np.complex64]) -> tuple[NDArray[np.bool_], list[Problem]]:
+    """Which coils of k-space (z, coil, ...) measured anything, all where none did, and what to say of the others."""
+    alive = np.any([plane.any(axis=tuple(range(1, plane.ndim))) for plane in kspace], axis=0)
     if alive.all() or not alive.any():
-        return kspace, noise, []
-    if isinstance(noise, NoiseScan):
-        noise = NoiseScan(noise.samples[alive], noise.variance_ratio)
-    dead = [int(c) for c in np.flatnonzero(~alive)]
-    told = f"Coils {dead} are zero throughout and are left out."
-    return kspace[:, alive], noise, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
+        return np.ones_like(alive), []
+    told = f"Coils {[int(c) for c in np.flatnonzero(~alive)]} are zero throughout and are left out."
+    return alive, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
 
 
 def estimated_noise(std: float | None) -> Problem:

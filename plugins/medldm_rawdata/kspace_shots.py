@@ -12,7 +12,7 @@ from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
 from medldm_rawdata.kspace_sampling import sampled_points
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, case_name, estimated_noise, without_silent_coils
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, case_name, estimated_noise, speaking_coils
 from medldm_rawdata.shot_sampling import acceleration, are_spokes
 from medldm_rawdata.trajectory_units import Scale, reach
 
@@ -68,8 +68,9 @@ def shots_of(
         InputRefused: E-KSP-11, -16, -18, -40, -41.
     """
     name, spacing = origin.path.name, grid.spacing[1:]
-    kspace, noise, problems = without_silent_coils(kspace, noise)
-    problems = [*origin.problems, *problems]
+    alive, silent = speaking_coils(kspace)
+    kspace, noise = kspace[:, alive], noise.of_coils(alive) if isinstance(noise, NoiseScan) else noise
+    problems = [*origin.problems, *silent]
     points, outside = sampled_points(kspace, mask, name)
     if outside:
         problems.append(

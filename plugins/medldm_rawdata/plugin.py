@@ -53,7 +53,7 @@ def register_readers(register: Register) -> None:
         "kspace-array",
         "medldm_rawdata.array_reader:KSpaceArrayReader",
         example="medldm_rawdata.examples:array_reader",
-        summary="k-space in NAME.npy or NAME.npz, Cartesian or along a trajectory, described by NAME.json",
+        summary="k-space in NAME.npy, NAME.npz or NIfTI, Cartesian or along a trajectory, described by NAME.json",
     )
     register(
         "bart",
@@ -71,7 +71,7 @@ def register_readers(register: Register) -> None:
         "ismrmrd",
         "medldm_rawdata.ismrmrd_reader:IsmrmrdReader",
         example="medldm_rawdata.examples:ismrmrd_reader",
-        summary="ISMRMRD (MRD) files of slices, Cartesian or along trajectories, HDF5",
+        summary="ISMRMRD (MRD) files of slices, Cartesian or along trajectories, and Cartesian volumes, HDF5",
     )
 
 

@@ -24,11 +24,12 @@ from medldm_rawdata.projections.measured import (
     require_memory,
 )
 from medldm_rawdata.projections.row import row_of_refusal
-from medldm_rawdata.projections.stated import Length, Strict
+from medldm_rawdata.projections.stated import LARGEST, Length, Strict, read_bytes
 from medldm_rawdata.projections.views import Array
 
 Number = pydantic.FiniteFloat
 FileName = Annotated[str, pydantic.Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00]+$")]
+_NIFTI = (".nii", ".nii.gz")
 # Of the memory that inspecting a file may take.
 INSPECTED = 4 * 2**30
 
@@ -136,12 +137,19 @@ class DescribedReader(ABC):
         """What ``medldm inspect`` says of it."""
 
     def accepts(self, path: Path) -> bool:
-        """A JSON that says so, or a NumPy file with such a JSON of its name beside it."""
+        """A JSON that says so, or a NumPy file with such a JSON of its name beside it, or the NIfTI file that it names.
+
+        NIfTI files are images as a rule, so one is taken only where the JSON says that its numbers are these.
+        """
+        beside = described(path)
         try:
-            with described(path).open("rb") as file:
-                return self.format.encode() in file.read(4096)
+            with beside.open("rb") as file:
+                start = file.read(4096)
         except OSError:
             return False
+        if self.format.encode() not in start:
+            return False
+        return not path.name.lower().endswith(_NIFTI) or _named_in(beside) == (self.format, path.name)
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; the array is read for what its values tell."""
@@ -160,5 +168,16 @@ class DescribedReader(ABC):
 
 
 def described(path: Path) -> Path:
-    """The JSON of a NumPy file; of itself, a JSON."""
+    """The JSON of a NumPy or NIfTI file; of itself, a JSON."""
+    if path.name.lower().endswith(_NIFTI):
+        return path.with_name(f"{path.name[:-7] if path.suffix.lower() == '.gz' else path.stem}.json")
     return path.with_suffix(".json") if path.suffix.lower() in (".npy", ".npz") else path
+
+
+def _named_in(file: Path) -> tuple[Any, Any]:
+    """The format of a JSON, and the file that holds its numbers; never raises."""
+    try:
+        content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(read_bytes(file, LARGEST))
+    except (InputRefused, ValueError):
+        return None, None
+    return content.get("format"), content.get("data")

@@ -11,7 +11,7 @@ from medldm.data import Grid
 from medldm.errors import InputRefused
 
 Length = Annotated[pydantic.FiniteFloat, pydantic.Field(gt=0)]
-_LARGEST = 1 << 24
+LARGEST = 1 << 24
 
 
 class Strict(pydantic.BaseModel):
@@ -73,7 +73,7 @@ def parse(model: type[Model], file: Path) -> Model:
     Raises:
         InputRefused: E-PRJ-01 when it cannot be read, E-PRJ-16 when it is not what the schema says.
     """
-    text = read_bytes(file, _LARGEST)
+    text = read_bytes(file, LARGEST)
     try:
         return model.model_validate_json(text)
     except pydantic.ValidationError as error:
