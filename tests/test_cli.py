@@ -349,3 +349,14 @@ def test_a_path_that_may_not_be_read_is_refused_by_its_name(
     code, _, text = run(*command, brain)
     assert code == 3
     assert "E-IN-06" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [("meas_MID00042.dat", "siemens_to_ismrmrd"), ("brain.mgz", "mri_convert"), ("notes.txt", "medldm plugins list")],
+)
+def test_a_format_that_nobody_reads_comes_with_a_way_out(tmp_path: Path, name: str, way_out: str) -> None:
+    (tmp_path / name).write_bytes(b"nothing that a reader knows")
+    code, _, text = run("inspect", tmp_path / name)
+    assert code == 3
+    assert "E-IN-03" in text and way_out in text

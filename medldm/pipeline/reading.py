@@ -13,6 +13,7 @@ import torch
 from medldm.data import Acquisition, Reader, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
+from medldm.pipeline.foreign_formats import way_out
 
 # Squares, and sums of a million of them, are numbers in single precision up to here, and their inverses too.
 _FAR = 1e15
@@ -34,7 +35,7 @@ def reader_for(host: Host, path: Path) -> Reader:
         "E-IN-03",
         f"No reader understands {path}.",
         why=f"The readers are {', '.join(host.names('readers'))}, and none found a scan of its format there.",
-        fix="medldm plugins list shows the readers; check the file with the program that made it.",
+        fix=way_out(path) or "medldm plugins list shows the readers; check the file with the program that made it.",
     )
 
 
