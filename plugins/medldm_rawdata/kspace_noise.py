@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.errors import InputRefused
+from medldm.errors import InputRefused, Problem
 
 # Of the sampled points, those furthest out; fewer than this are no basis for an estimate.
 _OUTER, _LEAST = 0.1, 32
@@ -103,3 +103,45 @@ def _squared_radius(shape: tuple[int, ...]) -> NDArray[np.floating]:
         along = ((np.arange(n) - n // 2) / (n / 2)).astype(np.float32) ** 2
         squared += along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return squared
+
+
+def with_known_noise(
+    kspace: NDArray[np.complex64],
+    mask: NDArray[np.bool_],
+    noise: NoiseScan | float | None,
+    averages: int,
+    radius: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.complex64], float | None, str, tuple[Problem, ...]]:
+    """k-space, the standard deviation of its noise per real component, how that is known, and what to say of it.
+
+    Args:
+        kspace: see :func:`outer_noise`, as mask and radius.
+        mask: where it was sampled.
+        noise: a noise scan, by which the coils are whitened; the standard deviation; or None, which estimates it.
+        averages: measurements that each sample is the mean of; the noise scan had one.
+        radius: of the samples.
+    """
+    if isinstance(noise, NoiseScan):
+        return whitened(kspace, noise.whitener()), 1 / averages**0.5, "noise scan", ()
+    if noise is not None:
+        return kspace, float(noise), "stated", ()
+    std = outer_noise(kspace, mask, radius)
+    return kspace, std, "not known" if std is None else "estimated", (_estimated(std),)
+
+
+def _estimated(std: float | None) -> Problem:
+    """What to say of noise that was estimated, or could not be."""
+    if std is None:
+        return Problem(
+            "E-KSP-20",
+            "warning",
+            "There is no noise scan, and too few samples to estimate the noise from.",
+            "Give it to the recipe: likelihood.std.",
+        )
+    return Problem(
+        "E-KSP-20",
+        "warning",
+        f"There is no noise scan; the noise, {std:.3g} per real component, is estimated from the tenth of the samples "
+        "furthest from the centre of k-space, and is too large where the object is still seen there.",
+        "Give it to the recipe if you know it: likelihood.std.",
+    )

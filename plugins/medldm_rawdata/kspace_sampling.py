@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.errors import InputRefused
+from medldm.errors import InputRefused, Problem
 
 # An exact zero may happen by chance in rounded data; so many do not.
 CHANCE = 0.01
@@ -13,13 +13,13 @@ CHANCE = 0.01
 
 def sampled_points(
     kspace: NDArray[np.complex64], stated: NDArray[np.bool_] | None, name: str
-) -> tuple[NDArray[np.bool_], int]:
-    """The mask (ky, kx) or (kz, ky, kx), and how many samples outside it are not zero.
+) -> tuple[NDArray[np.bool_], tuple[Problem, ...]]:
+    """The mask (ky, kx), (kz, ky, kx) or (shot, sample), and what to say of samples outside it that are not zero.
 
     A sample that is exactly zero in every slice and coil was not measured, whatever is stated: it was filled in.
 
     Args:
-        kspace: (z, coil, ky, kx) or (1, coil, kz, ky, kx), zeros where nothing was measured.
+        kspace: (z, coil, ky, kx), (1, coil, kz, ky, kx) or (z, coil, shot, sample), zeros where nothing was measured.
         stated: mask that came with it, if any.
         name: of the file, for the messages.
 
@@ -53,7 +53,8 @@ def sampled_points(
                     "and leave out coils that failed.",
                 )
     outside = 0 if stated is None else sum(int(pattern.any(axis=0)[~mask].sum()) for pattern in patterns)
-    return mask, outside
+    told = f"{outside} samples outside the stated mask are not zero; they are left out."
+    return mask, (Problem("E-KSP-24", "note", told),) if outside else ()
 
 
 def whole_readouts(mask: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:

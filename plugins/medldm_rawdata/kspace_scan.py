@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medldm.data import Acquisition, AffineMap, Grid, History, SeriesRow, Source
 from medldm.errors import InputRefused, Problem
-from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
+from medldm_rawdata.kspace_noise import NoiseScan, whitened, with_known_noise
 from medldm_rawdata.kspace_sampling import full_centre, sampled_points, whole_readouts
 
 # Of slices and of volumes, by the number of axes that a reader hands over.
@@ -164,38 +166,48 @@ def scan_of(
     noise = noise.of_coils(alive) if isinstance(noise, NoiseScan) else noise
     problems = [*origin.problems, *silent]
     points, outside = sampled_points(kspace, mask, name)
-    if outside:
-        problems.append(
-            Problem("E-KSP-24", "note", f"{outside} samples outside the stated mask are not zero; they are left out.")
-        )
+    problems += outside
     # Of a volume whole readouts count: a zero within one was measured.
     readouts = whole_readouts(points, name) if volume else points
     points = np.broadcast_to(readouts[..., None], points.shape) if volume else points
     kspace = np.multiply(kspace, points, order="C")
-    if isinstance(noise, NoiseScan):
-        whitener = noise.whitener()
-        kspace, std, told = whitened(kspace, whitener), 1 / averages**0.5, "noise scan"
-        calibration = None if calibration is None else whitened(calibration, whitener)
-    elif noise is not None:
-        std, told = float(noise), "stated"
-    else:
-        std, told = outer_noise(kspace, points), "estimated"
-        problems.append(estimated_noise(std))
+    if isinstance(noise, NoiseScan) and calibration is not None:
+        calibration = whitened(calibration, noise.whitener())
+    kspace, std, told, doubts = with_known_noise(kspace, points, noise, averages)
+    problems += doubts
     settings = {
         "coils": int(kspace.shape[1]),
         "acceleration": round(points.size / int(points.sum()), 4),
         "full_centre": list(full_centre(readouts)),
-        "noise": told if std is not None else "not known",
+        "noise": told,
         "averages": averages,
     }
     tensors = {"mask": torch.from_numpy((points[..., :1] if volume else points).astype(np.float32))}
     if calibration is not None:
         tensors["calibration"] = torch.from_numpy(np.ascontiguousarray(calibration[0] if volume else calibration))
-    history = History().then("read", format=origin.format, **settings).noticed(problems)
-    acquisition = Acquisition(
+    data = torch.from_numpy(np.ascontiguousarray(kspace[0] if volume else kspace, dtype=np.complex64))
+    acquisition = acquired(physics, data, axes, grid, origin, tensors, settings, problems, std, simulated=simulated)
+    return KSpaceScan(acquisition, tuple(problems), origin.case)
+
+
+def acquired(
+    physics: str,
+    data: Tensor,
+    axes: Sequence[str],
+    grid: Grid,
+    origin: Origin,
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    problems: Sequence[Problem],
+    std: float | None,
+    *,
+    simulated: bool,
+) -> Acquisition:
+    """A measurement of MR from a file: its settings and what was noticed stand in its history."""
+    return Acquisition(
         physics=physics,
-        data=torch.from_numpy(np.ascontiguousarray(kspace[0] if volume else kspace, dtype=np.complex64)),
-        axes=axes,
+        data=data,
+        axes=tuple(axes),
         grid=grid,
         quantity="arbitrary",
         modality="MR",
@@ -205,10 +217,9 @@ def scan_of(
         noise_std=std,
         simulated=simulated,
         name=case_name(origin.path, origin.case),
-        history=history,
+        history=History().then("read", format=origin.format, **settings).noticed(problems),
         source=Source(origin.format, (origin.path,)),
     )
-    return KSpaceScan(acquisition, tuple(problems), origin.case)
 
 
 def speaking_coils(kspace: NDArray[np.complex64]) -> tuple[NDArray[np.bool_], list[Problem]]:
@@ -218,24 +229,6 @@ def speaking_coils(kspace: NDArray[np.complex64]) -> tuple[NDArray[np.bool_], li
         return np.ones_like(alive), []
     told = f"Coils {[int(c) for c in np.flatnonzero(~alive)]} are zero throughout and are left out."
     return alive, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
-
-
-def estimated_noise(std: float | None) -> Problem:
-    """What to say of noise that was estimated, or could not be."""
-    if std is None:
-        return Problem(
-            "E-KSP-20",
-            "warning",
-            "There is no noise scan, and too few samples to estimate the noise from.",
-            "Give it to the recipe: likelihood.std.",
-        )
-    return Problem(
-        "E-KSP-20",
-        "warning",
-        f"There is no noise scan; the noise, {std:.3g} per real component, is estimated from the tenth of the samples "
-        "furthest from the centre of k-space, and is too large where the object is still seen there.",
-        "Give it to the recipe if you know it: likelihood.std.",
-    )
 
 
 def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]]) -> list[SeriesRow]:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medldm.data import Acquisition, AffineMap, Grid, History, Source
+from medldm.data import Grid
 from medldm.errors import InputRefused, Problem
-from medldm_rawdata.kspace_noise import NoiseScan, outer_noise, whitened
+from medldm_rawdata.kspace_noise import NoiseScan, with_known_noise
 from medldm_rawdata.kspace_sampling import sampled_points
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, case_name, estimated_noise, speaking_coils
+from medldm_rawdata.kspace_scan import KSpaceScan, Origin, acquired, speaking_coils
 from medldm_rawdata.shot_sampling import acceleration, are_spokes
 from medldm_rawdata.trajectory_units import Scale, reach
 
@@ -72,10 +72,7 @@ def shots_of(
     kspace, noise = kspace[:, alive], noise.of_coils(alive) if isinstance(noise, NoiseScan) else noise
     problems = [*origin.problems, *silent]
     points, outside = sampled_points(kspace, mask, name)
-    if outside:
-        problems.append(
-            Problem("E-KSP-24", "note", f"{outside} samples outside the stated mask are not zero; they are left out.")
-        )
+    problems += outside
     _require_numbers(trajectory[points], name)
     factors, told = scale(trajectory[points])
     problems += told
@@ -85,14 +82,9 @@ def shots_of(
     if not within.all():
         problems.append(_left_out(int((points & ~within).sum()), int(points.sum())))
         points, places = points & within, np.where(within[..., None], places, 0.0)
-    kspace = kspace * points
-    if isinstance(noise, NoiseScan):
-        kspace, std, known = whitened(kspace, noise.whitener()), 1 / averages**0.5, "noise scan"
-    elif noise is not None:
-        std, known = float(noise), "stated"
-    else:
-        std, known = outer_noise(kspace, points, np.linalg.norm(places * spacing, axis=-1)), "estimated"
-        problems.append(estimated_noise(std))
+    radius = np.linalg.norm(places * spacing, axis=-1)
+    kspace, std, known, doubts = with_known_noise(kspace * points, points, noise, averages, radius)
+    problems += doubts
     steps = places * (np.asarray(spacing) * grid.shape[1:])
     settings = {
         "coils": int(kspace.shape[1]),
@@ -100,28 +92,16 @@ def shots_of(
         "shots_are": "spokes" if are_spokes(steps, points) else "curves",
         "acceleration": round(acceleration(steps, points), 4),
         "reach": round(float(reach(places, spacing).max()), 4),
-        "noise": known if std is not None else "not known",
+        "noise": known,
         "averages": averages,
     }
-    history = History().then("read", format=origin.format, **settings).noticed(problems)
-    acquisition = Acquisition(
-        physics="mri-nonuniform",
-        data=torch.from_numpy(np.ascontiguousarray(kspace, dtype=np.complex64)),
-        axes=_AXES,
-        grid=grid,
-        quantity="arbitrary",
-        modality="MR",
-        output=AffineMap.identity("arbitrary"),
-        tensors={
-            "trajectory": torch.from_numpy(np.ascontiguousarray(places, dtype=np.float64)),
-            "mask": torch.from_numpy(points.astype(np.float32)),
-        },
-        settings=settings,
-        noise_std=std,
-        simulated=simulated,
-        name=case_name(origin.path, origin.case),
-        history=history,
-        source=Source(origin.format, (origin.path,)),
+    data = torch.from_numpy(np.ascontiguousarray(kspace, dtype=np.complex64))
+    tensors = {
+        "trajectory": torch.from_numpy(np.ascontiguousarray(places, dtype=np.float64)),
+        "mask": torch.from_numpy(points.astype(np.float32)),
+    }
+    acquisition = acquired(
+        "mri-nonuniform", data, _AXES, grid, origin, tensors, settings, problems, std, simulated=simulated
     )
     return ShotScan(acquisition, tuple(problems), origin.case)
 
