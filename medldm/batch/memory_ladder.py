@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from medldm.inference.slicewise import SLICES_ON_CPU
+from medldm.pipeline.memory import with_slices_at_once
 from medldm.pipeline.recipe import Recipe
 
 
@@ -16,7 +15,7 @@ def smaller(recipe: Recipe, level: int) -> Recipe:
     if not level or not recipe.prior:
         return recipe
     at_once = int(recipe.prior.get("slices_at_once") or SLICES_ON_CPU)
-    return replace(recipe, prior={**recipe.prior, "slices_at_once": max(1, at_once >> level)})
+    return with_slices_at_once(recipe, max(1, at_once >> level))
 
 
 def levels(recipe: Recipe) -> int:

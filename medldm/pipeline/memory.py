@@ -52,7 +52,7 @@ class MemoryPlan:
         """The recipe in pieces that the memory allows: the same images come of it but for the rounding of sums."""
         if self.slices_at_once is None:
             return recipe
-        return replace(recipe, prior={**recipe.prior, "slices_at_once": self.slices_at_once})
+        return with_slices_at_once(recipe, self.slices_at_once)
 
     @property
     def total(self) -> int:
@@ -84,6 +84,11 @@ class MemoryPlan:
             "program": self.total - self._arrays,
             "total": self.total,
         }
+
+
+def with_slices_at_once(recipe: Recipe, count: int) -> Recipe:
+    """The recipe whose prior takes so many slices together."""
+    return replace(recipe, prior={**recipe.prior, "slices_at_once": count})
 
 
 def plan_memory(

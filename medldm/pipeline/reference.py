@@ -33,11 +33,10 @@ def reference_on(grid: Grid, truth: Volume) -> Volume:
     Raises:
         InputRefused: see :func:`require_one_grid`.
     """
-    cut = slices_of(grid, truth.grid)
-    if cut is None:
-        require_one_grid(grid, truth.grid)
-        return truth
-    return truth if truth.grid == grid else truth.cropped(cut)
+    cut = None if truth.grid == grid else slices_of(grid, truth.grid)
+    found = truth if cut is None else truth.cropped(cut)
+    require_one_grid(grid, found.grid)
+    return found
 
 
 def slices_of(part: Grid, whole: Grid) -> slice | None:

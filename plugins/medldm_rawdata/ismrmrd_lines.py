@@ -64,14 +64,18 @@ class Lines:
         Raises:
             InputRefused: E-KSP-02 when a line has another length than its head says.
         """
+        for i, values in self.stored("data", which):
+            coils, samples = (int(self.heads[name][i]) for name in ("active_channels", "number_of_samples"))
+            if np.size(values) != 2 * coils * samples:
+                raise damaged(self.path)
+            line = np.ascontiguousarray(values, dtype=np.float32).view(np.complex64)
+            yield i, line.reshape(coils, samples)
+
+    def stored(self, field: str, which: NDArray[np.intp]) -> Iterator[tuple[int, Any]]:
+        """What the file holds of lines in a field of the table, a few at a time: index, and its numbers."""
         for first in range(0, len(which), _AT_ONCE):
             at = np.sort(which[first : first + _AT_ONCE])
-            for i, values in zip(at.tolist(), self.dataset.fields("data")[at], strict=True):
-                coils, samples = (int(self.heads[name][i]) for name in ("active_channels", "number_of_samples"))
-                if np.size(values) != 2 * coils * samples:
-                    raise damaged(self.path)
-                line = np.ascontiguousarray(values, dtype=np.float32).view(np.complex64)
-                yield i, line.reshape(coils, samples)
+            yield from zip(at.tolist(), self.dataset.fields(field)[at], strict=True)
 
 
 def flagged(heads: NDArray[Any], flag: int) -> NDArray[np.bool_]:

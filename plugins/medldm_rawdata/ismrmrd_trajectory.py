@@ -29,8 +29,6 @@ _RANGES = ((0.9, 1.05), (0.7, 1.05))
 _EQUAL = 0.02
 # Of the largest number in the plane: a third column below it is zero.
 _ZERO = 1e-3
-# Lines read at once, as of the samples.
-_AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,16 +153,14 @@ def places_of(lines: Lines, max_bytes: int) -> Places:
 def _stored(lines: Lines, dimensions: int, length: int) -> dict[int, NDArray[np.float32]]:
     """Coordinates (sample, dimension) of each line as the file has them, NaN where discarded."""
     stored = {}
-    for first in range(0, len(lines.image), _AT_ONCE):
-        at = lines.image[first : first + _AT_ONCE]
-        for i, values in zip(at.tolist(), lines.dataset.fields("traj")[at], strict=True):
-            if np.size(values) != dimensions * length:
-                raise damaged(lines.path)
-            own = np.array(values, dtype=np.float32).reshape(length, dimensions)
-            pre, post = (int(lines.heads[end][i]) for end in ("discard_pre", "discard_post"))
-            own[:pre] = np.nan
-            own[max(0, length - post) :] = np.nan
-            stored[i] = own
+    for i, values in lines.stored("traj", lines.image):
+        if np.size(values) != dimensions * length:
+            raise damaged(lines.path)
+        own = np.array(values, dtype=np.float32).reshape(length, dimensions)
+        pre, post = (int(lines.heads[end][i]) for end in ("discard_pre", "discard_post"))
+        own[:pre] = np.nan
+        own[max(0, length - post) :] = np.nan
+        stored[i] = own
     return stored
 
 
