@@ -209,13 +209,16 @@ def test_other_weights_are_another_job(host: Host, priors: Path) -> None:
     assert "weights" not in job_of(asked, "case")
 
 
-def test_the_memory_plan_counts_the_prior(host: Host, priors: Path) -> None:
+def test_the_memory_plan_counts_the_prior(host: Host, priors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"denoiser": {"facts": 0, "widths": (32, 64)}}
     chosen = choose_prior(host, recipe({"name": "toy-prior", "slices_at_once": 2}), CT)
     assert chosen is not None
     wide = dataclasses.replace(chosen, card=dataclasses.replace(chosen.card, networks=options))
     file = (priors / "toy-prior" / "denoiser.safetensors").stat().st_size
+    monkeypatch.setattr("medldm.pipeline.chosen_prior.processor_has_bfloat16", lambda: False)
     assert wide.bytes_needed() == 2 * file + 2 * (10 * 12) * 32 * 4 * 4
+    monkeypatch.setattr("medldm.pipeline.chosen_prior.processor_has_bfloat16", lambda: True)
+    assert wide.bytes_needed() == 2 * file + round(2 * (10 * 12) * 32 * 4 * 4 * 0.65)
     asked = recipe({"name": "toy-prior"})
     without, with_ = (check_memory(host, asked, CT, None, prior) for prior in (None, wide))
     assert with_.prior == wide.bytes_needed()

@@ -1,7 +1,8 @@
 """A posed problem as deepinv sees one: images from 0 to 1, a linear physics of norm 1 with white noise, a denoiser.
 
 Slices are deepinv's batch. Its samplers work on real images and clip what a network gives to the range from 0 to 1, so
-complex images come in one of two ways, see :class:`ComplexState` and :class:`MagnitudeState`.
+complex images come in one of two ways, see :class:`ComplexState` and :class:`MagnitudeState`; for real ones see
+:class:`RealState`.
 """
 
 from __future__ import annotations
@@ -83,22 +84,56 @@ class MagnitudeState:
         return self.adjoint(x) / self.unit**2
 
 
-State = ComplexState | MagnitudeState
+@dataclass(frozen=True)
+class RealState:
+    """``x = low + (high - low) a``, a one channel from 0 to 1.
+
+    Attributes:
+        low: smallest value of the image, in the prior's unit.
+        high: largest.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def unit(self) -> float:
+        """Of the state, in the prior's."""
+        return self.high - self.low
+
+    def linear(self, u: Tensor) -> Tensor:
+        """(z, 1, y, x) -> (z, y, x), without the offset."""
+        return self.unit * u[:, 0]
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        """Of ``linear``."""
+        return self.unit * x[:, None]
+
+    def offset(self, like: Tensor) -> Tensor:
+        """Image of the state zero."""
+        return torch.full_like(like, self.low)
+
+    def state(self, x: Tensor) -> Tensor:
+        """Of a real image."""
+        return self.adjoint(x - self.offset(x)) / self.unit**2
+
+
+State = ComplexState | MagnitudeState | RealState
 
 
 class WhitePhysics(LinearPhysics):
-    """``W^(1/2) A`` on a state, over its norm; measurements as pairs of real numbers.
+    """``W^(1/2) A`` on a state, over its norm; complex measurements as pairs of real numbers.
 
     Args:
-        likelihood: of complex images (1, z, y, x), slice by slice.
+        likelihood: of images (1, z, y, x), slice by slice.
         state: how deepinv sees an image.
         options: of ``LinearPhysics``: ``max_iter`` and ``tol`` of its proximal step.
     """
 
     def __init__(self, likelihood: Likelihood, state: State, **options: object) -> None:
         super().__init__(**options)
-        if likelihood.operator.codomain.axes[0] != "z" or not likelihood.operator.domain.is_complex:
-            raise ValueError(f"complex images measured slice by slice, not by {likelihood.operator.name}")
+        if likelihood.operator.codomain.axes[0] != "z":
+            raise ValueError(f"images measured slice by slice, not by {likelihood.operator.name}")
         self.operator: LinearOperator = likelihood.operator
         self.state = state
         self.root = likelihood.weights.sqrt()
@@ -108,17 +143,22 @@ class WhitePhysics(LinearPhysics):
         self.factor = 1 / power_norm(self, zeros.shape)
         self.noise_model = GaussianNoise(sigma=self.factor)
         shifted = likelihood.measurement - self.operator(state.offset(image))
-        self.y = torch.view_as_real((self.factor * self.root * shifted).contiguous())
+        self.y = _as_real(self.factor * self.root * shifted)
 
     def A(self, x: Tensor, **_: object) -> Tensor:  # noqa: N802 - the name is deepinv's
-        """(z, channel, y, x) -> (z, coil, y, x, 2)."""
+        """(z, channel, y, x) -> (z, coil, y, x, 2) or (z, view, bin)."""
         image = self.state.linear(x.float())
-        return torch.view_as_real((self.factor * self.root * self.operator(image)).contiguous())
+        return _as_real(self.factor * self.root * self.operator(image))
 
     def A_adjoint(self, y: Tensor, **_: object) -> Tensor:  # noqa: N802
         """The reverse."""
-        weighed = self.factor * self.root * torch.view_as_complex(y.float().contiguous())
-        return self.state.adjoint(self.operator.H(weighed))
+        y = y.float().contiguous()
+        y = torch.view_as_complex(y) if self.operator.codomain.is_complex else y
+        return self.state.adjoint(self.operator.H(self.factor * self.root * y))
+
+
+def _as_real(y: Tensor) -> Tensor:
+    return torch.view_as_real(y.contiguous()) if y.is_complex() else y
 
 
 def power_norm(physics: LinearPhysics, shape: tuple[int, ...], rounds: int = 20) -> float:

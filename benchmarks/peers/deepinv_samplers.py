@@ -1,6 +1,7 @@
 """DiffPIR and DPS of deepinv beside the solvers of this package: same weights, operator, measurement, network calls.
 
     python benchmarks/peers/deepinv_samplers.py                       two public volumes, two slices each
+    python benchmarks/peers/deepinv_samplers.py --recipe ct-60-views --slices 8
     python benchmarks/peers/deepinv_samplers.py --tune SCAN.nii.gz    the grids from which TUNED was chosen
 
 deepinv (https://deepinv.org) is no dependency: ``pip install deepinv``, anywhere on the path. Tables are Markdown.
@@ -16,19 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from posed_case import Counted, PosedCase, Row, posed_case
+from posed_case import Counted, PosedCase, Row, modality_of, posed_case
 from torch import Tensor
 
 from medldm.host import load_host
 from medldm.inference.complex_image import PhaseFrozen
 from medldm.pipeline.recipe import load_recipe
 
-CASES = ("t1w-stripped-61", "t1w-head-12")
+CASES = {"MR": ("t1w-stripped-61", "t1w-head-12"), "CT": ("chest-b-256",)}
 # Chosen with --tune on a training scan, one slice, 50 calls. deepinv's lambda_ is twice our lam, see README.md.
-TUNED = {"lambda_": 4.0, "zeta": 1.0}
+TUNED = {"MR": {"lambda_": 4.0, "zeta": 1.0}, "CT": {"lambda_": 4.0, "zeta": 1.0}}
 LAMBDAS = (2.0, 4.0, 8.0)
 ZETAS = (0.1, 0.3, 1.0)
-TUNED_DPS = {"guidance": "annealed", "weight": 3.0}
+TUNED_DPS: dict[str, dict[str, object]] = {
+    "MR": {"guidance": "annealed", "weight": 3.0},
+    "CT": {"guidance": "annealed", "weight": 3.0},
+}
 DPS_GRID = (
     *(("norm", weight) for weight in (100.0, 300.0, 1000.0)),
     *(("annealed", weight) for weight in (1.0, 3.0, 10.0)),
@@ -38,8 +42,10 @@ Sampler = Callable[[PosedCase, argparse.Namespace], Row]
 
 def seen_by_deepinv(case: PosedCase, kind: str) -> object:
     """How deepinv is given the image: see :mod:`deepinv_bridge`."""
-    from deepinv_bridge import ComplexState, MagnitudeState
+    from deepinv_bridge import ComplexState, MagnitudeState, RealState
 
+    if not case.problem.start.is_complex():
+        return RealState(float(case.problem.start.min()), float(case.problem.start.max()))
     # A little above one where the start image is; deepinv cuts off what is beyond.
     reach = max(1.0, float(case.problem.start.abs().max()))
     if kind == "complex":
@@ -111,17 +117,19 @@ def deepinv_dps(case: PosedCase, arguments: argparse.Namespace, name: str, **opt
 METHODS: dict[str, Sampler] = {
     "start": lambda case, _: case.row("start image", lambda prior: case.problem.start),
     "deepinv-diffpir": lambda case, a: deepinv_diffpir(case, a, "deepinv DiffPIR, defaults"),
-    "deepinv-diffpir-tuned": lambda case, a: deepinv_diffpir(case, a, "deepinv DiffPIR, tuned", **TUNED),
+    "deepinv-diffpir-tuned": lambda case, a: deepinv_diffpir(case, a, "deepinv DiffPIR, tuned", **TUNED[case.modality]),
     "deepinv-diffpir-exact": lambda case, a: deepinv_diffpir(
-        case, a, "deepinv DiffPIR, tuned, data step to 1e-5", tol=1e-5, max_iter=100, **TUNED
+        case, a, "deepinv DiffPIR, tuned, data step to 1e-5", tol=1e-5, max_iter=100, **TUNED[case.modality]
     ),
     "deepinv-diffpir-last": lambda case, a: deepinv_diffpir(
-        case, a, "deepinv DiffPIR, tuned, its last denoised image", last=True, **TUNED
+        case, a, "deepinv DiffPIR, tuned, its last denoised image", last=True, **TUNED[case.modality]
     ),
     "deepinv-dps": lambda case, a: deepinv_dps(case, a, "deepinv DPS, defaults"),
-    "deepinv-dps-tuned": lambda case, a: deepinv_dps(case, a, "deepinv DPS, tuned", **TUNED_DPS),
-    "diffpir-published": lambda case, a: case.shipped("diffpir", {"steps": a.calls, "zeta": 0.3}, ", zeta 0.3"),
-    "diffpir": lambda case, a: case.shipped("diffpir", {"steps": a.calls}),
+    "deepinv-dps-tuned": lambda case, a: deepinv_dps(case, a, "deepinv DPS, tuned", **TUNED_DPS[case.modality]),
+    "diffpir-published": lambda case, a: case.shipped(
+        "diffpir", {"steps": a.calls, "zeta": 0.3, **case.iterations}, ", zeta 0.3"
+    ),
+    "diffpir": lambda case, a: case.shipped("diffpir", {"steps": a.calls, **case.iterations}),
     "dps": lambda case, a: case.shipped("dps", {"steps": a.calls}),
     "zdds": lambda case, a: case.shipped("zdds", {"steps": a.calls}),
 }
@@ -137,7 +145,7 @@ def tune(case: PosedCase, arguments: argparse.Namespace) -> None:
 def _grid(case: PosedCase, arguments: argparse.Namespace) -> Iterator[Row]:
     for lambda_, zeta in itertools.product(LAMBDAS, ZETAS):
         if "diffpir" in arguments.methods:
-            ours = {"steps": arguments.calls, "lam": lambda_ / 2, "zeta": zeta}
+            ours = {"steps": arguments.calls, "lam": lambda_ / 2, "zeta": zeta, **case.iterations}
             yield case.shipped("diffpir", ours, f", lam {lambda_ / 2:g}, zeta {zeta:g}")
         if "deepinv-diffpir-tuned" in arguments.methods:
             name = f"deepinv DiffPIR, lambda_ {lambda_:g}, zeta {zeta:g}"
@@ -183,7 +191,7 @@ def main() -> int:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/public"))
-    parser.add_argument("--case", action="append", metavar="NAME", help=f"default: {', '.join(CASES)}")
+    parser.add_argument("--case", action="append", metavar="NAME", help="default: two heads, or a chest")
     parser.add_argument("--recipe", default="mri-4x")
     parser.add_argument("--slices", type=int, default=2, help="in the middle of each volume")
     parser.add_argument("--calls", type=int, default=50, help="of the networks")
@@ -205,7 +213,7 @@ def main() -> int:
     if arguments.tune:
         tune(posed_case(host, recipe, arguments.tune, arguments.slices), arguments)
         return 0
-    paths = {name: find(arguments.data, name) for name in arguments.case or CASES}
+    paths = {name: find(arguments.data, name) for name in arguments.case or CASES[modality_of(recipe)]}
     table(((name, posed_case(host, recipe, path, arguments.slices)) for name, path in paths.items()), arguments)
     return 0
 

@@ -61,6 +61,17 @@ class PosedCase:
     start: Tensor
     problem: Problem
 
+    @property
+    def modality(self) -> str:
+        """``CT`` or ``MR``."""
+        return modality_of(self.recipe)
+
+    @property
+    def iterations(self) -> dict[str, object]:
+        """What the recipe says of its data steps, for solvers that have the same."""
+        solver = self.recipe.solver
+        return {"cg_iterations": solver["cg_iterations"]} if "cg_iterations" in solver else {}
+
     def row(self, method: str, solve: Callable[[Counted], Tensor]) -> Row:
         """Run a method, which is given the counted prior and gives an image (1, z, y, x) in the prior's units."""
         prior = Counted(self.problem.prior)
@@ -73,9 +84,10 @@ class PosedCase:
         return Row(method, compare(self.host, volume, self.truth)["psnr"], chi, seconds, prior.calls)
 
     def shipped(self, method: str, options: dict[str, object], note: str = "") -> Row:
-        """Run a solver of this package on the same measurement; options left out are its defaults."""
+        """Run a solver of this package on the same measurement; what is left out is the recipe's, else its default."""
         changed = self.recipe.as_dict()
-        changed["solver"] = {"name": method, **options}
+        own = self.recipe.solver
+        changed["solver"] = {**(own if own["name"] == method else {}), "name": method, **options}
         recipe = Recipe(name=self.recipe.name, **changed)
         posed = with_solver(self.host, recipe, self.posed)
         problem = problem_of(posed, self.start, 1, Teller(()))
@@ -87,9 +99,14 @@ class PosedCase:
         return self.row(f"medldm {method}{note}", solve)
 
 
+def modality_of(recipe: Recipe) -> str:
+    """``CT`` or ``MR``, which a NIfTI file does not tell."""
+    return "CT" if recipe.physics.startswith("ct") else "MR"
+
+
 def posed_case(host: Host, recipe: Recipe, path: Path, slices: int) -> PosedCase:
-    """Measure the middle slices of an MR volume as the recipe says, and pose the problem."""
-    volume = read_case(host, path, ReadRequest(modality="MR"))
+    """Measure the middle slices of a volume as the recipe says, and pose the problem."""
+    volume = read_case(host, path, ReadRequest(modality=modality_of(recipe)))
     first = max(0, (volume.grid.shape[0] - slices) // 2)
     volume = volume.cropped(slice(first, first + slices))
     acquisition = measure(host, recipe, volume, Teller(()))

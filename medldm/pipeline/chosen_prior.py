@@ -14,6 +14,7 @@ from medldm.host import Host
 from medldm.inference import is_exact
 from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
+from medldm.inference.precision import processor_has_bfloat16
 from medldm.inference.slicewise import SLICES_ON_CPU
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
 from medldm.pipeline.recipe import Recipe
@@ -27,8 +28,8 @@ from medldm.priors.stacks import can_alternate, stack_axes
 
 GRIDS = ("native", "prior")
 # For the memory plan: features where a card does not tell, and tensors of the finest level that a network holds at its
-# peak.
-_WIDTH, _TENSORS_HELD = 64, 4
+# peak; of those the share where it runs in bfloat16 and only its normalisations do not (measured, 0.63 to 0.73).
+_WIDTH, _TENSORS_HELD, _IN_BFLOAT16 = 64, 4, 0.65
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ChosenPrior:
         """Weights in single precision, and what the networks hold of the slices that they see together.
 
         A network's finest level, as wide as the first entry of its list of widths, holds the most; of a latent prior
-        that is the autoencoder's.
+        that is the autoencoder's, which never runs in bfloat16.
         """
         card, grid = self.card, self.plan.grid
         files = (self.folder / weights.file for weights in card.weights.values())
@@ -81,7 +82,8 @@ class ChosenPrior:
         else:
             # The largest of the slices, where their plane alternates.
             seen = max(math.prod(sizes) // sizes[axis] for axis in stack_axes(card, grid, self.section.plane))
-        return weights + self.slices_at_once * seen * width * _TENSORS_HELD * 4
+        value = 4.0 if card.latent or not processor_has_bfloat16() else 4 * _IN_BFLOAT16
+        return weights + round(self.slices_at_once * seen * width * _TENSORS_HELD * value)
 
     def as_record(self) -> dict[str, Any]:
         """Facts for ``run.json``: the card's name and hashes, not the folder, whose name is of somebody's choosing."""
