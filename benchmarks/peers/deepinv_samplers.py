@@ -27,11 +27,11 @@ from medldm.pipeline.recipe import load_recipe
 CASES = {"MR": ("t1w-stripped-61", "t1w-head-12"), "CT": ("chest-b-256",)}
 # Chosen with --tune on a training scan, one slice, 50 calls. deepinv's lambda_ is twice our lam, see README.md.
 TUNED = {"MR": {"lambda_": 4.0, "zeta": 1.0}, "CT": {"lambda_": 4.0, "zeta": 1.0}}
-LAMBDAS = (2.0, 4.0, 8.0)
+LAMBDAS = {"MR": (2.0, 4.0, 8.0), "CT": (0.5, 1.0, 2.0, 4.0, 8.0)}
 ZETAS = (0.1, 0.3, 1.0)
 TUNED_DPS: dict[str, dict[str, object]] = {
     "MR": {"guidance": "annealed", "weight": 3.0},
-    "CT": {"guidance": "annealed", "weight": 3.0},
+    "CT": {"guidance": "norm", "weight": 300.0},
 }
 DPS_GRID = (
     *(("norm", weight) for weight in (100.0, 300.0, 1000.0)),
@@ -143,7 +143,7 @@ def tune(case: PosedCase, arguments: argparse.Namespace) -> None:
 
 
 def _grid(case: PosedCase, arguments: argparse.Namespace) -> Iterator[Row]:
-    for lambda_, zeta in itertools.product(LAMBDAS, ZETAS):
+    for lambda_, zeta in itertools.product(LAMBDAS[case.modality], ZETAS):
         if "diffpir" in arguments.methods:
             ours = {"steps": arguments.calls, "lam": lambda_ / 2, "zeta": zeta, **case.iterations}
             yield case.shipped("diffpir", ours, f", lam {lambda_ / 2:g}, zeta {zeta:g}")
