@@ -185,6 +185,14 @@ def test_exact_samplers_are_not_mixed(host: Host) -> None:
     assert "trial" not in result.record["prior"]
 
 
+def test_where_nothing_can_be_withheld_there_is_no_trial(host: Host) -> None:
+    told: list[Event] = []
+    one_view = {**recipe().acquisition, "views": 1, "weights": "limited"}
+    result = _run(host, expected_by_the_prior(), recipe(acquisition=one_view), told)
+    assert "trial" not in result.record["prior"]
+    assert any("nothing can be withheld" in event.message for event in told if event.stage == "trial")
+
+
 @pytest.mark.parametrize(("name", "physics"), [("mri-4x", "mri-cartesian"), ("ct-20-views", "ct-parallel")])
 def test_physics_withhold_about_a_tenth_of_what_can_be_spared(host: Host, name: str, physics: str) -> None:
     chosen = load_recipe(name)

@@ -99,6 +99,9 @@ def contest_of(
         return None
     classical = classical_solver(host, recipe, posed)
     withheld = posed.physics.withheld(posed.acquisition, posed.noise).to(start.device)
+    if not bool((withheld != 0).any()):
+        tell("trial", "nothing can be withheld of so few lines or views, so the prior is not tried")
+        return None
     prior, scan_rest = _predicting(posed.solver, problem, withheld), without(posed.likelihood, withheld)
     if prior is None or scan_rest is None:
         tell("trial", "this likelihood leaves no way to try the prior")
