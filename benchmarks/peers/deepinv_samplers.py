@@ -26,7 +26,7 @@ from medldm.pipeline.recipe import load_recipe
 
 CASES = {"MR": ("t1w-stripped-61", "t1w-head-12"), "CT": ("chest-b-256",)}
 # Chosen with --tune on a training scan, one slice, 50 calls. deepinv's lambda_ is twice our lam, see README.md.
-TUNED = {"MR": {"lambda_": 4.0, "zeta": 1.0}, "CT": {"lambda_": 4.0, "zeta": 1.0}}
+TUNED = {"MR": {"lambda_": 4.0, "zeta": 1.0}, "CT": {"lambda_": 0.5, "zeta": 1.0}}
 LAMBDAS = {"MR": (2.0, 4.0, 8.0), "CT": (0.5, 1.0, 2.0, 4.0, 8.0)}
 ZETAS = (0.1, 0.3, 1.0)
 TUNED_DPS: dict[str, dict[str, object]] = {
