@@ -77,12 +77,40 @@ def test_json_events_are_one_object_a_line(brain: Path, recipe: Path, tmp_path: 
 
 def test_a_dry_run_plans_and_writes_nothing(brain: Path, recipe: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
-    code, stdout, _ = run("reconstruct", brain, "-r", recipe, "--dry-run", "--json")
+    code, stdout, _ = run("reconstruct", brain, "--simulate", "-r", recipe, "--dry-run", "--json")
     assert code == 0
     plan = json.loads(stdout)
     assert plan["memory_bytes"]["total"] > 0
     assert plan["seconds"] >= 0
     assert sorted(tmp_path.iterdir()) == before
+    for words, refused in (((), "E-RUN-01"), (("--simulate", "-o", brain), "E-OUT-02")):
+        code, _, text = run("reconstruct", brain, *words, "-r", recipe, "--dry-run")
+        assert code == 2 and refused in text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_corrected_geometry_is_another_job(brain: Path, recipe: Path, tmp_path: Path) -> None:
+    words = ("reconstruct", brain, "--simulate", "-r", recipe, "-o", tmp_path / "out")
+    assert run(*words)[0] == 0
+    image = nib.load(brain)
+    affine = image.affine.copy()
+    affine[:3, :3] *= 0.5
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), affine), brain)
+    code, _, text = run(*words, "--resume")
+    assert code == 2 and "E-OUT-03" in text and "already finished" not in text
+
+
+def test_without_a_prior_the_solver_is_the_classical_one(brain: Path, recipe: Path, tmp_path: Path) -> None:
+    with recipe.open("a") as file:
+        file.write("classical: {name: l1-wavelet, lam: 20, iterations: 100}\n")
+    words = ("reconstruct", brain, "--simulate", "-r", recipe, "--classical", "-o", tmp_path / "[mri]")
+    code, _, text = run(*words, "--set", "solver.bogus=4")
+    assert code == 2 and "E-OPT-01" in text and "bogus" in text
+    code, _, text = run(*words, "--set", "solver.iterations=2", "--set", "classical.lam=7")
+    assert code == 0
+    assert str(tmp_path / "[mri]" / "report.html") in text
+    solver = json.loads((tmp_path / "[mri]" / "run.json").read_text())["recipe"]["solver"]
+    assert (solver["name"], solver["iterations"], solver["lam"]) == ("l1-wavelet", 2, 7)
 
 
 def test_resume_of_a_finished_job_does_nothing(brain: Path, recipe: Path, tmp_path: Path) -> None:

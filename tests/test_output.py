@@ -13,7 +13,7 @@ from medldm.pipeline.output import OutputFolder, finished_record
 
 def _write_one(folder: Path) -> list[Path]:
     (folder / "image.txt").write_text("image")
-    (folder / "run.json").write_text("{}")
+    (folder / "run.json").write_text('{"files": {"image.txt": "a hash"}}')
     return [folder / "image.txt", folder / "run.json"]
 
 
@@ -21,7 +21,7 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     files = OutputFolder.open(out, None).fill(_write_one)
     assert files == [out / "image.txt", out / "run.json"]
-    assert finished_record(out) == {}
+    assert finished_record(out) == {"files": {"image.txt": "a hash"}}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
@@ -59,6 +59,33 @@ def test_overwrite_replaces_results_only(tmp_path: Path) -> None:
     (out / "run.json").unlink()
     with pytest.raises(UsageError, match="never deleted"):
         OutputFolder.open(out, None, overwrite=True)
+
+
+def test_what_medldm_did_not_write_is_never_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    OutputFolder.open(out, None).fill(_write_one)
+    (out / "deep").mkdir()
+    notes = out / "deep" / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(UsageError, match=r"E-OUT-03.*deep/notes.txt.*never deleted"):
+        OutputFolder.open(out, None, overwrite=True)
+    notes.unlink()
+    scan = out / "scan.json"
+    scan.write_text("{}")
+    with pytest.raises(UsageError, match=r"E-OUT-01.*lies inside the output"):
+        OutputFolder.open(out, scan, overwrite=True)
+    scan.unlink()
+    OutputFolder.open(out, None, overwrite=True).fill(_write_one)
+    assert sorted(path.name for path in out.iterdir()) == ["image.txt", "run.json"]
+
+
+def test_results_go_where_a_link_leads(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "out").symlink_to(disk)
+    OutputFolder.open(tmp_path / "out", None).fill(_write_one)
+    assert (tmp_path / "out").is_symlink() and (disk / "run.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
 
 
 def test_output_inside_input_is_refused(tmp_path: Path) -> None:

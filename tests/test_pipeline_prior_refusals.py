@@ -202,11 +202,11 @@ def test_other_weights_are_another_job(host: Host, priors: Path) -> None:
     chosen = choose_prior(host, asked, CT)
     assert chosen is not None
     other = dataclasses.replace(chosen, card=mr_card(weights={"denoiser": chosen.card.weights["denoiser"]}))
-    assert job_of(asked, "case", chosen) == job_of(asked, "case", other)
+    assert job_of(asked, CT, chosen) == job_of(asked, CT, other)
     weights = dataclasses.replace(chosen.card.weights["denoiser"], sha256="0" * 64)
     other = dataclasses.replace(chosen, card=dataclasses.replace(chosen.card, weights={"denoiser": weights}))
-    assert job_of(asked, "case", chosen) != job_of(asked, "case", other)
-    assert "weights" not in job_of(asked, "case")
+    assert job_of(asked, CT, chosen) != job_of(asked, CT, other)
+    assert "weights" not in job_of(asked, CT)
 
 
 def test_the_memory_plan_counts_the_prior(host: Host, priors: Path, monkeypatch: pytest.MonkeyPatch) -> None:

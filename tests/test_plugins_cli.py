@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from medldm.cli.app import app
+from medldm.cli.app import _add_plugin_commands, app
 from medldm.cli.matrix import print_matrix
 from medldm.testing.matrix import Pair
 
@@ -231,7 +231,7 @@ def test_help_has_an_example(command: str) -> None:
 
 
 def test_list_loads_no_torch(site: Path) -> None:
-    code = "import sys; from medldm.cli.app import app\n" + (
+    code = "import sys; from medldm.cli.app import _add_plugin_commands, app\n" + (
         "try: app(['plugins', 'list', '--json'])\nexcept SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
@@ -244,3 +244,21 @@ def test_list_loads_no_torch(site: Path) -> None:
 def test_the_kit_needs_no_pytest_outside_of_tests() -> None:
     code = "import sys, medldm.testing.checks, medldm.testing.matrix; assert 'pytest' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("words", [("--no-plugin", "evil", "--plugins", "a,b"), ("--no-plugin=evil", "--plugins=a,b")])
+def test_what_is_blocked_adds_no_commands(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+
+    class Heard:
+        def call_add_commands(self, _: object) -> None:
+            pass
+
+    def load(allow: list[str], block: list[str]) -> Heard:
+        asked.append((allow, block))
+        return Heard()
+
+    monkeypatch.setattr("medldm.host.load_host", load)
+    monkeypatch.setattr(sys, "argv", ["medldm", *words, "plugins", "list"])
+    _add_plugin_commands()
+    assert asked == [(["a", "b"], ["evil"])]

@@ -296,6 +296,14 @@ def test_folders_without_results_or_pictures_are_refused(out: Path, tmp_path: Pa
         write_report(tmp_path)
 
 
+def test_a_report_that_cannot_be_written_leaves_nothing(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for target in (tmp_path / "nowhere" / "report.html", tmp_path / "folder"):
+        with pytest.raises(UsageError, match="E-OUT-04"):
+            write_report(out, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_the_report_can_be_made_again_and_left_out(out: Path, tmp_path: Path) -> None:
     again = write_report(out, tmp_path / "again.html")
     assert again.read_text(encoding="utf-8") == (out / "report.html").read_text(encoding="utf-8")

@@ -68,8 +68,7 @@ class Settings:
 
     def recipe_of(self, row: Row) -> Recipe:
         """The resolved recipe of a row."""
-        recipe = load_recipe(row.recipe or self.recipe, [*self.set, *row.set])
-        return recipe.without_prior() if self.classical else recipe
+        return load_recipe(row.recipe or self.recipe, [*self.set, *row.set], classical=self.classical)
 
     def request_of(self, row: Row) -> ReadRequest:
         """What is asked of the reader for a row."""

@@ -106,7 +106,7 @@ def main() -> None:
 
 def _add_plugin_commands() -> None:
     # Blocked plugins must not run code here either, so the flags are looked up before typer parses them.
-    words = sys.argv[1:]
+    words = [part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("--") else [word])]
     block = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--no-plugin"]
     allow = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--plugins"), None)
 

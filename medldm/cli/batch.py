@@ -356,5 +356,5 @@ def _displayed(
         scans = work(display)
         display.ended(out, scans)
     if not quiet and not as_json:
-        display.console.print(f"results in [bold]{out}[/]", highlight=False)
+        display.console.print(f"results in {out}", highlight=False, markup=False, soft_wrap=True)
     return scans

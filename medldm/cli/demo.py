@@ -90,7 +90,7 @@ def command(
         reporter.console.print(table)
         reporter.console.print("Look at:", highlight=False)
         for _, recipe, _, _ in _RUNS:
-            reporter.console.print(f"  {out / recipe / 'report.html'}", highlight=False)
+            reporter.console.print(f"  {out / recipe / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
         reporter.console.print(
             "The images are beside them: reconstruction.nii.gz, and a DICOM series for the CT; run.json tells all.",
             highlight=False,

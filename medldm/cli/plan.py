@@ -9,13 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from medldm.data import Acquisition, ReadRequest
+from medldm.data import ReadRequest
 from medldm.host import Host
 from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.estimate import estimate_seconds
 from medldm.pipeline.memory import check_memory, in_words
+from medldm.pipeline.output import require_free
 from medldm.pipeline.reading import read_case
 from medldm.pipeline.recipe import Recipe
+from medldm.pipeline.reconstruct import cut, require_measurement
+from medldm.pipeline.reference import read_compared, reference_on
 from medldm.pipeline.results import require_writable
 
 
@@ -28,12 +31,19 @@ def show_plan(
     device: str,
     limit: int | None,
     *,
+    simulate: bool,
+    truth: Path | None,
+    out: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Print the plan; refused like the run itself when it cannot work."""
-    case = read_case(host, source, request)
-    if slices is not None and not isinstance(case, Acquisition):
-        case = case.cropped(slices)
+    if out is not None:
+        require_free(out, source, overwrite=overwrite)
+    case = cut(read_case(host, source, request), slices)
+    if truth is not None:
+        reference_on(case.grid, read_compared(host, truth, ReadRequest(modality=case.modality)))
+    require_measurement(case, simulate=simulate)
     memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
     require_writable(host, recipe, case)
     with Console(stderr=True).status("Timing the first steps, on a few slices"):

@@ -54,7 +54,7 @@ def show(
     Examples:
         medldm recipes show ct-60-views
 
-        medldm recipes show mri-4x --set solver.iterations=50 --json
+        medldm recipes show mri-4x --set solver.steps=20 --json
     """
 
     def work() -> None:

@@ -62,13 +62,15 @@ def command(
     Examples:
         medldm reconstruct brain.nii.gz --simulate --recipe mri-4x -o out
 
-        medldm reconstruct ct-folder/ --series '#1' --simulate --recipe ct-60-views --set solver.iterations=100 -o out
+        medldm reconstruct ct-folder/ --series '#1' --simulate --recipe ct-60-views --set solver.steps=20 -o out
 
         medldm reconstruct scan.acq.safetensors --recipe mri-8x --truth brain.nii.gz -o out
     """
 
     def work() -> None:
         from dataclasses import replace
+
+        from rich.markup import escape
 
         from medldm.cli.reporter import Reporter
         from medldm.errors import UsageError
@@ -80,9 +82,7 @@ def command(
 
         host = session_of(context).host()
         changes = options.assignments(set_, seed, samples, prior)
-        chosen = load_recipe(recipe, changes)
-        if classical:
-            chosen = chosen.without_prior()
+        chosen = load_recipe(recipe, changes, classical=classical)
         request = options.read_request(series, volume_index, untilt, allow_gaps, assume_orientation, modality)
         limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:
@@ -91,7 +91,11 @@ def command(
             if dry_run:
                 from medldm.cli.plan import show_plan
 
-                show_plan(host, source, chosen, request, options.slice_range(slices), device, limit, as_json=as_json)
+                cut = options.slice_range(slices)
+                show_plan(
+                    host, source, chosen, request, cut, device, limit,
+                    simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume, as_json=as_json,
+                )  # fmt: skip
                 return
             if out is None:
                 raise UsageError("E-CLI-04", "No output folder is given.", fix="Add -o OUT, or --dry-run.")
@@ -99,7 +103,7 @@ def command(
             if resume:
                 there = already_finished(host, source, out, chosen, request, cut, anonymous=anonymous_names)
                 if there is not None:
-                    reporter.console.print(f"already finished: {there}", highlight=False)
+                    reporter.console.print(f"already finished: {there}", highlight=False, markup=False, soft_wrap=True)
                     return
             with when_interrupted(lambda: _left_behind(saved=reporter.saved, resume=resume)):
                 result = reconstruct(
@@ -125,7 +129,7 @@ def command(
                 print_metrics(reporter.console, result.record)
                 folder = result.files[-1].parent
                 page = next((file for file in result.files if file.suffix == ".html"), folder / "preview.png")
-                reporter.console.print(f"look at [bold]{page}[/]", highlight=False)
+                reporter.console.print(f"look at [bold]{escape(str(page))}[/]", highlight=False, soft_wrap=True)
 
     finish(work, as_json=as_json, verbose=verbose)
 

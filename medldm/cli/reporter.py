@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -77,13 +78,13 @@ class Reporter:
         elif event.stage == "step":
             self._step(event)
         elif event.stage == "warning":
-            self.console.print(f"[yellow]warning[/] {event.message}", highlight=False)
+            self.console.print(f"[yellow]warning[/] {escape(event.message)}", highlight=False)
         elif event.stage == "done":
             self._reconstructs = False
             self._close()
         elif not self.quiet and event.stage != "save":
             self._close()
-            self.console.print(f"[cyan]{event.stage:>9}[/]  {event.message}", highlight=False)
+            self.console.print(f"[cyan]{event.stage:>9}[/]  {escape(event.message)}", highlight=False)
             # Training reads no scan in this way: a thread that draws would be in the way of its forked workers.
             self._reconstructs = self._reconstructs or event.stage == "read"
             self._spin(_NEXT.get(event.stage, _WORKING))
@@ -96,7 +97,7 @@ class Reporter:
             self._draw(event.message, index, total)
         elif time.monotonic() - self._line_at > LINE_EVERY_SECONDS:
             self._line_at = time.monotonic()
-            self.console.print(f"     step  {event.message}", highlight=False)
+            self.console.print(f"     step  {event.message}", highlight=False, markup=False)
 
     def _draw(self, message: str, index: int, total: int) -> None:
         # A trial runs two loops of different lengths: a count that falls back, or another total, begins a new bar,

@@ -57,6 +57,6 @@ def command(
             )
             path = save_acquisition(host, acquisition, out, overwrite=overwrite)
             if not as_json and not quiet:
-                reporter.console.print(f"    wrote  {path}", highlight=False)
+                reporter.console.print(f"    wrote  {path}", highlight=False, markup=False, soft_wrap=True)
 
     finish(work, as_json=as_json, verbose=verbose)

@@ -14,8 +14,7 @@ from medldm.inference import is_exact
 from medldm.pipeline.calibration import calibration
 from medldm.pipeline.metrics import compare
 from medldm.pipeline.output import finished_record
-from medldm.pipeline.reading import read_image
-from medldm.pipeline.reference import slices_of
+from medldm.pipeline.reference import read_compared, slices_of
 
 
 def evaluate(
@@ -40,7 +39,7 @@ def evaluate(
             slices of the truth, the remedy names them.
     """
     host = host or load_host()
-    image, whole = _alike(read_image(host, image_in(Path(reconstruction)), read), read_image(host, truth, read))
+    image, whole = _alike(read_compared(host, image_in(Path(reconstruction)), read), read_compared(host, truth, read))
     try:
         return compare(host, image, whole if slices is None else whole.cropped(slices))
     except InputRefused as error:
@@ -76,8 +75,8 @@ def evaluate_spread(
     if samples < 2 or found is None:
         return {}
     reference = _truth(host, truth, read, slices)
-    mean, reference = _alike(read_image(host, image_in(folder), read), reference)
-    spread = read_image(host, found, read)
+    mean, reference = _alike(read_compared(host, image_in(folder), read), reference)
+    spread = read_compared(host, found, read)
     if not mean.grid == spread.grid == reference.grid:
         raise InputRefused(
             "E-UNC-02",
@@ -114,7 +113,7 @@ def _who_drew(host: Host, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _truth(host: Host, path: str | Path, read: ReadRequest | None, slices: slice | None) -> Volume:
-    volume = read_image(host, path, read)
+    volume = read_compared(host, path, read)
     return volume if slices is None else volume.cropped(slices)
 
 

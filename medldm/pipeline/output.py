@@ -13,6 +13,9 @@ from typing import Any
 
 from medldm.errors import MedldmError, UsageError
 
+# Of the files that are in the way as many are named.
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class OutputFolder:
@@ -31,34 +34,14 @@ class OutputFolder:
         """Check, before any work, that the folder can be written.
 
         Args:
-            path: the folder to make.
-            source: the input, so that nothing is written into it; None when it is no file.
+            path: the folder to make; where it is a link, the folder that it leads to.
+            source: the input, so that nothing is written into it and it is not replaced; None when it is no file.
             overwrite: whether a finished folder may be replaced.
+
+        Raises:
+            UsageError: those of :func:`require_free`; E-OUT-04 it cannot be written.
         """
-        path = path.absolute()
-        if source is not None and source.is_dir():
-            inside = path.resolve()
-            if source.resolve() == inside or source.resolve() in inside.parents:
-                raise UsageError(
-                    "E-OUT-01",
-                    f"The output folder {path} lies inside the input folder {source}.",
-                    why="A later run would read its own results as input.",
-                    fix="Choose an output folder elsewhere.",
-                )
-        folder = cls(path, overwrite)
-        if path.exists() and not path.is_dir():
-            raise UsageError("E-OUT-02", f"{path} is a file.", fix="Choose another output folder.")
-        if path.is_dir() and any(path.iterdir()):
-            finished = (path / "run.json").is_file()
-            if not (overwrite and finished):
-                raise UsageError(
-                    "E-OUT-03",
-                    f"The output folder {path} is not empty.",
-                    why="Results are never overwritten in silence."
-                    if finished
-                    else "It holds files that medldm did not write, and those are never deleted.",
-                    fix="Choose another folder, or add --overwrite." if finished else "Choose another folder.",
-                )
+        folder = cls(require_free(path, source, overwrite=overwrite), overwrite)
         folder._writable()
         return folder
 
@@ -122,6 +105,65 @@ class OutputFolder:
                 old.rename(self.path)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def require_free(path: Path, source: Path | None, *, overwrite: bool) -> Path:
+    """Where an output folder comes to lie, its links followed; nothing is touched. See :meth:`OutputFolder.open`.
+
+    Raises:
+        UsageError: E-OUT-01 input and output lie one inside the other, E-OUT-02 a file is in the way, E-OUT-03 the
+            folder holds results that may not be replaced, or files of somebody else.
+    """
+    path = path.resolve()
+    if source is not None:
+        _apart(path, source)
+    if path.exists() and not path.is_dir():
+        raise UsageError("E-OUT-02", f"{path} is a file.", fix="Choose another output folder.")
+    if path.is_dir() and any(path.iterdir()):
+        _replaceable(path, overwrite=overwrite)
+    return path
+
+
+def _apart(path: Path, source: Path) -> None:
+    source = source.resolve()
+    if source.is_dir() and (source == path or source in path.parents):
+        raise UsageError(
+            "E-OUT-01",
+            f"The output folder {path} lies inside the input folder {source}.",
+            why="A later run would read its own results as input.",
+            fix="Choose an output folder elsewhere.",
+        )
+    if path in source.parents:
+        raise UsageError(
+            "E-OUT-01",
+            f"The input {source} lies inside the output folder {path}.",
+            why="A folder of results is replaced as a whole, and the input would go with it.",
+            fix="Choose an output folder elsewhere.",
+        )
+
+
+def _replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder of results without ``overwrite``, and one with files that no reconstruction wrote in any case."""
+    record = finished_record(path)
+    if record is not None and not overwrite:
+        raise UsageError(
+            "E-OUT-03",
+            f"The output folder {path} is not empty.",
+            why="Results are never overwritten in silence.",
+            fix="Choose another folder, or add --overwrite.",
+        )
+    written = {"run.json", *(record.get("files", ()) if record else ())}
+    found = (file for file in sorted(path.rglob("*")) if file.is_symlink() or not file.is_dir())
+    foreign = [file for file in found if record is None or str(file.relative_to(path).as_posix()) not in written]
+    if foreign:
+        names = ", ".join(str(file.relative_to(path)) for file in foreign[:_SHOWN])
+        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+        raise UsageError(
+            "E-OUT-03",
+            f"The output folder {path} is not empty: {names}{more}.",
+            why="It holds files that medldm did not write, and those are never deleted.",
+            fix="Choose another folder, or move these files elsewhere.",
+        )
 
 
 def finished_record(path: Path) -> dict[str, Any] | None:

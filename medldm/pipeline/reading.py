@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from medldm.data import Acquisition, Reader, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, UsageError
@@ -112,9 +113,30 @@ def case_hash(case: Volume | Acquisition) -> str:
 
     It addresses the random draws of the case and names it in records, so nothing of the patient can enter.
     """
-    digest = hashlib.sha256(repr((tuple(case.data.shape), case.data.dtype)).encode())
-    values = case.data.detach().cpu().contiguous()
+    digest = hashlib.sha256()
+    _add(digest, case.data)
+    return digest.hexdigest()
+
+
+def stated_hash(case: Volume | Acquisition) -> str:
+    """Of what a case states beside its values: its grid and unit, and of a measurement how it was made.
+
+    Corrected, it is another job, with the same random draws.
+    """
+    facts: list[object] = [case.grid.shape, case.grid.affine.tolist(), case.quantity, case.modality]
+    digest = hashlib.sha256()
+    if isinstance(case, Acquisition):
+        facts += [case.physics, case.axes, sorted(case.settings.items()), case.noise_std, case.output]
+        for name in sorted(case.tensors):
+            digest.update(name.encode())
+            _add(digest, case.tensors[name])
+    digest.update(repr(facts).encode())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, values: Tensor) -> None:
+    digest.update(repr((tuple(values.shape), values.dtype)).encode())
+    values = values.detach().cpu().contiguous()
     if values.is_complex():
         values = torch.view_as_real(values)
     digest.update(values.numpy().tobytes())
-    return digest.hexdigest()

@@ -271,10 +271,24 @@ def from_mapping(name: str, mapping: Mapping[str, Any]) -> Recipe:
     return Recipe(name, **{key: _plain(value) for key, value in mapping.items()})
 
 
-def load_recipe(name_or_path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
-    """Load a shipped recipe by name, or one of your own by its path, and apply ``--set`` assignments."""
+def load_recipe(name_or_path: str | Path, assignments: Sequence[str] = (), *, classical: bool = False) -> Recipe:
+    """Load a shipped recipe by name, or one of your own by its path, and apply ``--set`` assignments.
+
+    Args:
+        name_or_path: of the recipe.
+        assignments: ``section.key=value``.
+        classical: without the prior, see :meth:`Recipe.without_prior`; ``solver`` is then the classical solver to the
+            assignments too.
+
+    Raises:
+        UsageError: ``E-RCP-..``.
+    """
     path = recipe_path(name_or_path)
-    return from_mapping(path.stem, read_mapping(path)).changed(assignments)
+    recipe = from_mapping(path.stem, read_mapping(path))
+    if not classical:
+        return recipe.changed(assignments)
+    choosing = [one for one in assignments if one.strip().startswith("classical")]
+    return recipe.changed(choosing).without_prior().changed([one for one in assignments if one not in choosing])
 
 
 def recipe_path(name_or_path: str | Path) -> Path:

@@ -26,10 +26,10 @@ from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose
 from medldm.pipeline.problem import problem_of
 from medldm.pipeline.progress import Progress
-from medldm.pipeline.reading import case_hash, read_case, read_image
+from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
-from medldm.pipeline.reference import reference_on
+from medldm.pipeline.reference import read_compared, reference_on
 from medldm.pipeline.results import Page, require_writable, write_results
 from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
@@ -124,18 +124,11 @@ def reconstruct(
         case = source if isinstance(source, (Volume, Acquisition)) else read_case(host, source, read)
         # A format that cannot tell its modality takes that of the scan.
         asked = ReadRequest(modality=case.modality)
-        reference = read_image(host, truth, asked) if isinstance(truth, (str, Path)) else truth
-        if slices is not None:
-            case = _cropped(case, slices)
+        reference = read_compared(host, truth, asked) if isinstance(truth, (str, Path)) else truth
+        case = cut(case, slices)
         if reference is not None:
             reference = reference_on(case.grid, reference)
-        if isinstance(case, Volume) and not simulate:
-            raise UsageError(
-                "E-RUN-01",
-                "This is an image, not a measurement.",
-                why="The scanner has reconstructed it already; there is nothing to reconstruct from.",
-                fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
-            )
+        require_measurement(case, simulate=simulate)
         identity = case_hash(case)
     if anonymous:
         case = replace(case, name=f"scan {identity[:12]}")
@@ -152,7 +145,7 @@ def reconstruct(
     for sentence in (*choose_coherence(host, chosen).left_out, *(prior.doubts if prior else ())):
         tell("warning", sentence)
     check_samples(chosen, prior)
-    job = job_of(chosen, identity, prior)
+    job = job_of(chosen, case, prior)
     if out is not None and anonymous:
         folder = OutputFolder.open(Path(out) / name_of(job), path, overwrite=overwrite)
     wanted = chosen_maps(chosen)
@@ -251,7 +244,29 @@ def reconstruct(
     return Reconstruction(image, baseline, reference, record, maps, files)
 
 
-def _cropped(case: Volume | Acquisition, slices: slice) -> Volume:
+def require_measurement(case: Volume | Acquisition, *, simulate: bool) -> None:
+    """Refuse an image that is not to be measured first.
+
+    Raises:
+        UsageError: E-RUN-01.
+    """
+    if isinstance(case, Volume) and not simulate:
+        raise UsageError(
+            "E-RUN-01",
+            "This is an image, not a measurement.",
+            why="The scanner has reconstructed it already; there is nothing to reconstruct from.",
+            fix="Add --simulate to measure it by the recipe's physics first; the result is marked SIMULATED.",
+        )
+
+
+def cut(case: Volume | Acquisition, slices: slice | None) -> Volume | Acquisition:
+    """The slices asked for, of an image.
+
+    Raises:
+        UsageError: E-RUN-06 of a measurement.
+    """
+    if slices is None:
+        return case
     if isinstance(case, Acquisition):
         raise UsageError(
             "E-RUN-06",

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from medldm.data import Grid, Volume
+from pathlib import Path
+
+from medldm.data import Grid, ReadRequest, Volume
 from medldm.errors import InputRefused
+from medldm.host import Host
+from medldm.pipeline.reading import read_image
+
+
+def read_compared(host: Host, path: str | Path, request: ReadRequest | None) -> Volume:
+    """An image that another one is compared with; there is no option to choose one of several.
+
+    Raises:
+        InputRefused: those of its reader, with a remedy that can be followed here.
+    """
+    try:
+        return read_image(host, path, request)
+    except InputRefused as error:
+        if "--series" not in error.fix and "--volume-index" not in error.fix:
+            raise
+        fix = f"What is compared is one volume: name a file or folder that holds no other; medldm inspect {path} lists."
+        raise InputRefused(error.code, error.what, why=error.why, fix=fix) from error
 
 
 def require_one_grid(image: Grid, truth: Grid) -> None:

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import medldm
-from medldm.data import ReadRequest, Volume
+from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.host import Host
 from medldm.pipeline.chosen_prior import ChosenPrior, choose_prior
 from medldm.pipeline.output import finished_record
-from medldm.pipeline.reading import case_hash, read_case
+from medldm.pipeline.reading import case_hash, read_case, stated_hash
 from medldm.pipeline.recipe import Recipe
 
 
-def job_of(recipe: Recipe, identity: str, prior: ChosenPrior | None = None) -> dict[str, str]:
-    """What makes two runs the same job: content of the scan, resolved recipe, version, weights of the prior."""
-    job = {"case": identity, "recipe": recipe.sha256, "medldm": medldm.__version__}
+def job_of(recipe: Recipe, case: Volume | Acquisition, prior: ChosenPrior | None = None) -> dict[str, str]:
+    """What makes two runs the same job: what a scan holds and states, recipe, version, weights of the prior."""
+    stated = stated_hash(case)
+    job = {"case": case_hash(case), "stated": stated, "recipe": recipe.sha256, "medldm": medldm.__version__}
     return job if prior is None else job | {"weights": prior.weights_hash}
 
 
@@ -43,7 +44,7 @@ def already_finished(
     case = read_case(host, source, request)
     if slices is not None and isinstance(case, Volume):
         case = case.cropped(slices)
-    job = job_of(recipe, case_hash(case), choose_prior(host, recipe, case))
+    job = job_of(recipe, case, choose_prior(host, recipe, case))
     folder = out / name_of(job) if anonymous else out
     record = finished_record(folder)
     return folder if record is not None and record.get("job") == job else None

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
-from medldm.errors import InputRefused
+from medldm.errors import InputRefused, UsageError
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, Pictures, load_pictures
 from medldm.pipeline.preview import planes_seen
@@ -49,13 +49,20 @@ def write_report(folder: str | Path, file: str | Path | None = None) -> Path:
 
     Raises:
         InputRefused: E-REP-01 no output folder, E-REP-02 it keeps no pictures.
+        UsageError: E-OUT-04 the file cannot be written.
     """
     folder = Path(folder)
     record, pictures = read_folder(folder)
     target = folder / REPORT if file is None else Path(file)
     aside = target.with_name(target.name + ".part")
-    aside.write_text(page(record, pictures), encoding="utf-8")
-    aside.replace(target)
+    try:
+        aside.write_text(page(record, pictures), encoding="utf-8")
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UsageError(
+            "E-OUT-04", f"{target} cannot be written: {error.strerror}.", fix="Choose a file in a folder that exists."
+        ) from error
     return target
 
 
