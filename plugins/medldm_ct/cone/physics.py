@@ -155,7 +155,7 @@ class ConeTomography(ABC):
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Filtered back-projection with the Hann window, ``(z, y, x)`` in 1/mm."""
         if not isinstance(operator, HasFilteredAdjoint):
-            operator = self.operator(acquisition, acquisition.grid)
+            operator = self.operator(acquisition, acquisition.grid).to(acquisition.data.device)
         assert isinstance(operator, HasFilteredAdjoint)
         return operator.filtered_adjoint("hann")(acquisition.data)
 

@@ -13,6 +13,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise, TransmissionPoisson
 from medldm_ct.cone import finer
+from medldm_ct.cone.fdk import FeldkampOperator
 from medldm_ct.cone.finer import finer_projections
 from medldm_ct.cone.geometry import VoxelBox
 from medldm_ct.cone.phantom import blobs, projected, sampled
@@ -72,6 +73,26 @@ def test_open_options_see_the_whole_image() -> None:
         d = beam.detector
         assert float(row.abs().max()) <= d.rows * d.row_pitch / 2
         assert float(column.abs().max()) <= d.columns * d.column_pitch / 2
+
+
+@pytest.mark.parametrize("physics", [CIRCLE, HELIX])
+def test_what_is_made_of_an_operator_lies_on_its_device(physics: ConeTomography) -> None:
+    # The device without storage stands for a GPU: it is one that nothing comes to unasked.
+    operator = measured(physics)[1].to("meta")
+    filtered = operator.filtered_adjoint("hann")
+    assert {buffer.device.type for buffer in filtered.buffers()} == {"meta"}
+    part, views = operator.subsets(3)[1]
+    assert views.device.type == "meta"
+    assert {buffer.device.type for buffer in part.buffers()} == {"meta"}
+
+
+def test_the_start_image_is_computed_where_the_measurement_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    acquisition, operator = measured(CIRCLE)
+    monkeypatch.setattr(ConeBeamCt, "operator", lambda *_: operator)
+    monkeypatch.setattr(FeldkampOperator, "forward", lambda filtered, y: filtered.before * y)
+    there = replace(acquisition, data=acquisition.data.to("meta"))
+    # An operator that cannot be filtered, as a composed one: the physics makes one that can.
+    assert CIRCLE.start(there, operator.H).device.type == "meta"
 
 
 def test_a_helix_sees_every_slice_alike() -> None:
