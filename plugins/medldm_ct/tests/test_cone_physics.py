@@ -102,6 +102,30 @@ def test_a_helix_sees_every_slice_alike() -> None:
     assert float(along.min() / along.max()) > 0.8
 
 
+def test_an_offset_is_seen_whole_unless_weights_make_up_for_it() -> None:
+    off = replace(CIRCLE, column_offset_mm=10.0, weights="full-turn")
+    truth = float(phantom().data.sum())
+    for physics, ends in (
+        (off, (True, True)),
+        (replace(off, arc_deg=240.0, weights="short-scan"), (True, True)),
+        (replace(HELIX, column_offset_mm=10.0), (True, True)),
+        (replace(HELIX, column_offset_mm=-10.0), (True, True)),
+        (replace(off, weights="displaced"), (False, True)),
+    ):
+        acquisition, operator = measured(physics)
+        _, column, _ = operator.beam.seen_at(BOX.corners())
+        half = operator.beam.detector.columns * operator.beam.detector.column_pitch / 2
+        assert (float(column.min()) >= -half, float(column.max()) <= half) == ends
+        assert float(physics.start(acquisition, operator).sum()) == pytest.approx(truth, rel=0.02)
+
+
+def test_a_helix_with_a_cut_detector_off_centre_is_projected_and_not_filtered() -> None:
+    physics = replace(HELIX, column_offset_mm=10.0, columns=26)
+    acquisition, operator = measured(physics)
+    with pytest.raises(UsageError, match="E-CT-08"):
+        physics.start(acquisition, operator)
+
+
 def test_a_scan_may_state_any_trajectory() -> None:
     acquisition, operator = measured(CIRCLE)
     beam = operator.beam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
@@ -87,6 +88,34 @@ def test_the_start_image_is_the_volume(physics: ComputedTomography) -> None:
     assert float((start - volume.data)[inside].square().mean().sqrt()) < 80
     assert float((start - volume.data)[inside].mean().abs()) < 8
     assert acquisition.simulated and acquisition.quantity == "1/mm"
+
+
+@pytest.mark.parametrize(
+    "physics",
+    [
+        ParallelBeamCt(views=60, offset_mm=15.0),
+        ParallelBeamCt(views=90, arc_deg=360, weights="full-turn", offset_mm=-15.0),
+        ParallelBeamCt(views=60, arc_deg=120, offset_mm=15.0),
+        FanBeamCt(views=90, weights="full-turn", offset_mm=-15.0, source_to_centre_mm=150, source_to_detector_mm=250),
+    ],
+)
+def test_an_offset_does_not_cut_the_image(physics: ComputedTomography) -> None:
+    volume, physics = phantom(), replace(physics, noise=QUIET)
+    images = []
+    for scan in (physics, replace(physics, offset_mm=0.0)):
+        acquisition, operator = measured(scan, volume)
+        images.append(scan.start(acquisition, operator))
+        assert not operator.truncated
+    assert relative_error(images[0], images[1]) < 0.01
+
+
+def test_a_detector_that_cuts_one_side_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    off = ParallelBeamCt(views=60, offset_mm=10.0, bins=30, noise=QUIET)
+    with caplog.at_level(logging.WARNING, "medldm.ct"):
+        assert measured(off, phantom())[1].truncated
+    assert "E-CT-25" in caplog.text
+    displaced = replace(off, arc_deg=360, weights="displaced", bins=45)
+    assert not measured(displaced, phantom())[1].truncated
 
 
 def test_variance_after_the_logarithm_is_one_over_the_counts() -> None:
