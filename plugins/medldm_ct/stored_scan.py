@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.redundancy import Redundancy, RedundancyName
 
 AXES = ("z", "view", "bin")
+GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
 
 
 def image_plane(grid: Grid) -> ImagePlane:
@@ -55,8 +56,9 @@ def scan_of(acquisition: Acquisition) -> Geometry:
 
     Raises:
         InputRefused: ``E-CT-16`` for other axes, or a number of angles that differs from that of the views;
-            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number;
-            ``E-ACQ-04`` without angles; ``E-CT-01`` to ``E-CT-03`` for a geometry that cannot be.
+            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number, and for a
+            geometry that is not known, or not stated and not that of ``ct-parallel``; ``E-ACQ-04`` without
+            angles; ``E-CT-01`` to ``E-CT-03`` for a geometry that cannot be.
     """
     if acquisition.axes != AXES:
         raise InputRefused(
@@ -76,8 +78,10 @@ def scan_of(acquisition: Acquisition) -> Geometry:
     settings = acquisition.settings
     radians = in_radians(angles.double().cpu(), settings)
     views, bins = tuple(radians.tolist()), acquisition.size("bin")
-    pitch, offset = length(settings, "pitch_mm"), length(settings, "offset_mm", 0.0)
-    kind = settings.get("geometry", "parallel")
+    pitch, offset = number(settings, "pitch_mm"), number(settings, "offset_mm", 0.0)
+    kind = "parallel"
+    if "geometry" in settings or acquisition.physics != "ct-parallel":
+        kind = word(settings, "geometry", get_args(GeometryName), why="Rays cannot be placed without knowing the beam.")
     if kind == "parallel":
         return ParallelBeam(views, bins, pitch, offset)
     return FanBeam(
@@ -85,18 +89,25 @@ def scan_of(acquisition: Acquisition) -> Geometry:
         bins,
         pitch,
         offset,
-        length(settings, "source_to_centre_mm"),
-        length(settings, "source_to_detector_mm"),
+        number(settings, "source_to_centre_mm"),
+        number(settings, "source_to_detector_mm"),
         curved=kind == "fan-curved",
     )
 
 
 def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
-    """The weights named with a measurement; None where it names none."""
-    kind: RedundancyName | None = acquisition.settings.get("weights")
-    if kind not in get_args(RedundancyName) or kind is None:
+    """The weights named with a measurement; None where it names none.
+
+    Raises:
+        InputRefused: ``E-CT-18`` for weights that are not known, or without their arc.
+        UsageError: ``E-CT-08`` when they do not fit it.
+    """
+    settings = acquisition.settings
+    if settings.get("weights") is None:
         return None
-    return Redundancy.named(kind, math.radians(length(acquisition.settings, "arc_deg")))
+    why = "How often each line was measured is never guessed."
+    kind = cast(RedundancyName, word(settings, "weights", get_args(RedundancyName), why=why))
+    return Redundancy.named(kind, math.radians(number(settings, "arc_deg")))
 
 
 def check_grid(acquisition: Acquisition, grid: Grid) -> None:
@@ -131,8 +142,8 @@ def in_radians(angles: Tensor, settings: Mapping[str, Any]) -> Tensor:
     return torch.deg2rad(angles) if unit == "deg" else angles
 
 
-def length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A length in mm that a measurement states.
+def number(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A length or an angle that a measurement states, in the unit that its name ends in.
 
     Raises:
         InputRefused: ``E-CT-18`` where it is missing or no number.
@@ -142,7 +153,24 @@ def length(settings: Mapping[str, Any], name: str, default: float | None = None)
         raise InputRefused(
             "E-CT-18",
             f"The measurement states {name} as {value!r}.",
-            why="Rays cannot be placed in the image without this length.",
-            fix=f"Store settings[{name!r}] in mm.",
+            why="Without this number it is not known where rays run, or over what arc.",
+            fix=f"Store settings[{name!r}] in {'degrees' if name.endswith('_deg') else 'mm'}.",
         )
     return float(value)
+
+
+def word(settings: Mapping[str, Any], name: str, words: Sequence[str], *, why: str) -> str:
+    """A word that a measurement states, one of those known.
+
+    Raises:
+        InputRefused: ``E-CT-18`` for any other, and where it is missing.
+    """
+    value = settings.get(name)
+    if value not in words:
+        raise InputRefused(
+            "E-CT-18",
+            f"The measurement states its {name} as {value!r}.",
+            why=why,
+            fix=f"Store settings[{name!r}]: {', '.join(words[:-1])} or {words[-1]}.",
+        )
+    return str(value)

@@ -15,7 +15,7 @@ from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES
 from medldm_ct.redundancy import Redundancy
-from medldm_ct.stored_scan import in_radians, length
+from medldm_ct.stored_scan import in_radians, number, word
 
 GeometryName = Literal["cone-flat", "cone-curved"]
 _VECTORS = ("source_mm", "detector_mm", "columns_along", "rows_along")
@@ -99,11 +99,11 @@ def orbit_of(acquisition: Acquisition) -> Orbit | None:
     return Orbit(
         detector,
         tuple(angles.tolist()),
-        length(settings, "source_to_centre_mm"),
-        length(settings, "source_to_detector_mm"),
+        number(settings, "source_to_centre_mm"),
+        number(settings, "source_to_detector_mm"),
         tuple(heights.tolist()),
-        length(settings, "column_offset_mm", 0.0),
-        length(settings, "row_offset_mm", 0.0),
+        number(settings, "column_offset_mm", 0.0),
+        number(settings, "row_offset_mm", 0.0),
     )
 
 
@@ -139,18 +139,12 @@ def _detector(acquisition: Acquisition) -> Detector:
             why="Cone-beam projections are views of rows of columns.",
             fix="Permute and name the axes.",
         )
-    kind = settings.get("geometry")
-    if kind not in get_args(GeometryName):
-        raise InputRefused(
-            "E-CT-18",
-            f"The measurement states its geometry as {kind!r}.",
-            why="Rays cannot be placed without knowing whether the detector is flat.",
-            fix="Store settings['geometry']: cone-flat or cone-curved.",
-        )
+    why = "Rays cannot be placed without knowing whether the detector is flat."
+    kind = word(settings, "geometry", get_args(GeometryName), why=why)
     return Detector(
         acquisition.size("row"),
         acquisition.size("column"),
-        length(settings, "row_pitch_mm"),
-        length(settings, "column_pitch_mm"),
+        number(settings, "row_pitch_mm"),
+        number(settings, "column_pitch_mm"),
         kind == "cone-curved",
     )

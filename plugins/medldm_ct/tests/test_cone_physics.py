@@ -222,6 +222,26 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
             HELIX.operator(wrong, wrong.grid)
 
 
+def test_heights_that_differ_by_rounding_make_no_helix() -> None:
+    acquisition, operator = measured(CIRCLE)
+    heights = torch.zeros(40, dtype=torch.float64)
+    heights[3] = 1e-4
+    jittered = replace(acquisition, tensors={**acquisition.tensors, "heights_mm": heights})
+    again = CIRCLE.operator(jittered, jittered.grid)
+    expected = CIRCLE.start(acquisition, operator)
+    assert relative_error(CIRCLE.start(jittered, again), expected) < 1e-3
+    heights[3] = 1.0
+    with pytest.raises(InputRefused, match="E-CT-27"):
+        CIRCLE.operator(jittered, jittered.grid)
+
+
+def test_weights_that_are_not_known_are_refused_by_name() -> None:
+    acquisition, _ = measured(CIRCLE)
+    misspelt = replace(acquisition, settings={**acquisition.settings, "weights": "full_turn"})
+    with pytest.raises(InputRefused, match=r"E-CT-18.*'full_turn'"):
+        CIRCLE.operator(misspelt, misspelt.grid)
+
+
 def test_memory_is_stated_and_grows_with_the_measurement() -> None:
     grid = Grid.isotropic((64, 128, 128), 2.0)
     few = replace(CIRCLE, source_to_centre_mm=500.0, source_to_detector_mm=1000.0, views=60)

@@ -265,6 +265,9 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
         (broken(acquisition, pitch_mm=None), "E-CT-18"),
         (broken(acquisition, pitch_mm=-1.0), "E-CT-02"),
         (broken(acquisition, geometry="fan-flat"), "E-CT-18"),
+        (broken(acquisition, geometry="curved"), "E-CT-18.*'curved'.*parallel, fan-flat or fan-curved"),
+        (broken(acquisition, weights="half_turn"), "E-CT-18.*weights as 'half_turn'.*half-turn, full-turn, "),
+        (broken(acquisition, arc_deg=None), "E-CT-18.*arc_deg.*in degrees"),
         (with_angles(acquisition, torch.zeros(11)), "E-CT-16"),
         (replace(acquisition, axes=("z", "bin", "view")), "E-CT-16"),
         (replace(acquisition, tensors={}), "E-ACQ-04"),
@@ -273,6 +276,16 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
             physics.operator(wrong, wrong.grid)
     with pytest.raises(InputRefused, match="E-CT-19"):
         physics.likelihood(broken(acquisition, electronic_std=-1.0), operator)
+    # No other beam goes by the name of this physics; the detector of a fan is flat or curved.
+    unsaid = broken(acquisition, geometry=None)
+    assert torch.equal(physics.operator(unsaid, unsaid.grid)(phantom().data), operator(phantom().data))
+    fan = FanBeamCt(views=12, source_to_centre_mm=150, source_to_detector_mm=250)
+    unsaid = broken(measured(fan, phantom())[0], geometry=None)
+    with pytest.raises(InputRefused, match=r"E-CT-18.*geometry"):
+        fan.operator(unsaid, unsaid.grid)
+    unweighted = broken(acquisition, weights=None)
+    with pytest.raises(UsageError, match="E-CT-12"):
+        physics.start(unweighted, physics.operator(unweighted, unweighted.grid))
     degrees = broken(with_angles(acquisition, torch.rad2deg(acquisition.tensors["angles"])), angle_unit="deg")
     x = phantom().data
     assert torch.allclose(physics.operator(degrees, degrees.grid)(x), operator(x), atol=1e-5)
