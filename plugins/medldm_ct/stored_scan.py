@@ -8,6 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid
@@ -16,6 +17,8 @@ from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.redundancy import Redundancy, RedundancyName
 
 AXES = ("z", "view", "bin")
+# Slices and centres of two grids are the same within this share of a voxel.
+_APART = 0.01
 GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
 
 
@@ -30,8 +33,15 @@ def image_plane(grid: Grid) -> ImagePlane:
             fix="Resample the volume to a regular grid.",
         )
     _, dy, dx = grid.spacing
-    # Rounded so that headers that differ in the last digits share one matrix.
-    return ImagePlane((grid.shape[1], grid.shape[2]), (round(dy, 6), round(dx, 6)))
+    return ImagePlane((grid.shape[1], grid.shape[2]), (rounded(dy, dy), rounded(dx, dx)))
+
+
+def rounded(mm: float, voxel: float) -> float:
+    """To six decimals of a mm, more where voxels are smaller than a tenth.
+
+    Headers that differ in the last digits share one matrix.
+    """
+    return round(mm, 6 + max(0, -math.ceil(math.log10(voxel))))
 
 
 def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
@@ -111,18 +121,40 @@ def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
 
 
 def check_grid(acquisition: Acquisition, grid: Grid) -> None:
-    """Refuse an image grid whose slices or axis of rotation are not those of the measurement."""
-    centre = grid.world((np.asarray(grid.shape) - 1) / 2)
-    expected = acquisition.grid.world((np.asarray(acquisition.grid.shape) - 1) / 2)
-    shift = grid.directions.T @ (centre - expected)
-    if grid.shape[0] != acquisition.size("z") or float(np.abs(shift[1:]).max()) > 1e-3:
+    """Refuse an image grid whose slices or axis of rotation are not those of the measurement.
+
+    Raises:
+        InputRefused: ``E-CT-20``.
+    """
+    scan, slices, fault = acquisition.grid, acquisition.size("z"), ""
+    if grid.shape[0] != slices:
+        fault = f"has {grid.shape[0]} slices, the measurement {slices}"
+    elif turned_against(grid, scan):
+        fault = "is turned or mirrored against that of the measurement"
+    else:
+        apart = np.abs((_end_slices(grid) - _end_slices(scan)) @ grid.directions).max(0)
+        if (apart > _APART * np.asarray(grid.spacing)).any():
+            z, y, x = apart
+            fault = f"is not where the measurement was made: slices are up to {z:.3g} mm apart, centres {y:.3g} mm "
+            fault += f"along the columns and {x:.3g} mm along the rows"
+    if fault:
         raise InputRefused(
             "E-CT-20",
-            f"The image has {grid.shape[0]} slices and the measurement {acquisition.size('z')}; their centres lie "
-            f"{float(np.abs(shift[1:]).max()):.3f} mm apart in plane.",
+            f"The image grid {fault}.",
             why="The axis of rotation must pass through the centre of the image, and every slice be measured.",
-            fix="Reconstruct on a grid with the slices and the centre of the acquisition's grid.",
+            fix="Reconstruct on a grid with the slices, the directions and the centre of the acquisition's grid.",
         )
+
+
+def turned_against(grid: Grid, other: Grid) -> bool:
+    """Whether the axes of two grids have different directions, a mirrored one the opposite."""
+    return float(np.abs(grid.directions - other.directions).max()) > 1e-3
+
+
+def _end_slices(grid: Grid) -> NDArray[np.float64]:
+    """Centres of the first and of the last slice in mm, ``(2, 3)``."""
+    middle = (np.asarray(grid.shape) - 1) / 2
+    return np.stack([grid.world((z, middle[1], middle[2])) for z in (0, grid.shape[0] - 1)])
 
 
 def in_radians(angles: Tensor, settings: Mapping[str, Any]) -> Tensor:

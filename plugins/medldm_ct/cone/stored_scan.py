@@ -15,7 +15,7 @@ from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES
 from medldm_ct.redundancy import Redundancy
-from medldm_ct.stored_scan import in_radians, number, word
+from medldm_ct.stored_scan import in_radians, number, rounded, turned_against, word
 
 GeometryName = Literal["cone-flat", "cone-curved"]
 _VECTORS = ("source_mm", "detector_mm", "columns_along", "rows_along")
@@ -34,8 +34,7 @@ def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
             why="The voxels of a volume must be boxes.",
             fix="Resample the volume to a regular grid.",
         )
-    turned = float(np.abs(grid.directions - of.directions).max())
-    if turned > 1e-3:
+    if turned_against(grid, of):
         raise InputRefused(
             "E-CT-20",
             "The image grid is turned against that of the measurement.",
@@ -43,8 +42,8 @@ def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
             fix="Reconstruct on a grid with the directions of the acquisition's grid; it may be shifted and cropped.",
         )
     middle = grid.world((np.asarray(grid.shape) - 1) / 2) - of.world((np.asarray(of.shape) - 1) / 2)
-    z, y, x = (float(round(c, 6)) for c in of.directions.T @ middle)
-    dz, dy, dx = (round(s, 6) for s in grid.spacing)
+    z, y, x = (rounded(float(c), voxel) for c, voxel in zip(of.directions.T @ middle, grid.spacing, strict=True))
+    dz, dy, dx = (rounded(size, size) for size in grid.spacing)
     return VoxelBox((grid.shape[0], grid.shape[1], grid.shape[2]), (dz, dy, dx), (x, y, z))
 
 

@@ -16,6 +16,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise, TransmissionPoisson
 from medldm_ct import finer
+from medldm_ct.cone.stored_scan import voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.finer import finer_projections, projection_bytes
 from medldm_ct.geometry import FanBeam, ImagePlane, ParallelBeam
@@ -23,6 +24,7 @@ from medldm_ct.phantom import gaussian_image, gaussian_sinogram, relative_error
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.physics import ComputedTomography, FanBeamCt, ParallelBeamCt
 from medldm_ct.projector import XRayTransform
+from medldm_ct.stored_scan import image_plane
 
 QUIET = DetectorNoise(model="none")
 
@@ -300,6 +302,39 @@ def test_grids_off_the_axis_of_rotation_are_refused() -> None:
         physics.operator(acquisition, Grid(acquisition.grid.shape, affine))
     finer_grid = Grid.isotropic((2, 88, 100), (3.0, 0.6, 0.5))
     assert physics.operator(acquisition, finer_grid).domain.shape == (2, 88, 100)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.65e-3], ids=["a body", "a synchrotron"])
+def test_grids_of_other_slices_are_refused(scale: float) -> None:
+    grid = Grid.isotropic((3, 20, 20), (3.0 * scale, 2.0 * scale, 2.0 * scale))
+    volume = Volume(torch.zeros(3, 20, 20), grid, quantity="1/mm", modality="CT")
+    physics = ParallelBeamCt(views=12, noise=QUIET)
+    acquisition = physics.simulate(volume, Noise(0))
+    z, _, x, _ = np.array(grid.affine).T
+    mirrored, reversed_, thicker, above, aside, hardly = (np.array(grid.affine) for _ in range(6))
+    mirrored[:, 2], mirrored[:, 3] = -x, mirrored[:, 3] + 19 * x
+    reversed_[:, 0], reversed_[:, 3] = -z, reversed_[:, 3] + 2 * z
+    thicker[:, 0], thicker[:, 3] = 1.2 * z, thicker[:, 3] - 0.2 * z
+    above[:, 3] += 10 * z
+    aside[:, 3] += 0.05 * x
+    for wrong in (mirrored, reversed_, thicker, above, aside):
+        with pytest.raises(InputRefused, match="E-CT-20"):
+            physics.operator(acquisition, Grid(grid.shape, wrong))
+    hardly[:, 3] += 1e-3 * x
+    assert physics.operator(acquisition, Grid(grid.shape, hardly)).domain.shape == grid.shape
+
+
+@pytest.mark.parametrize("voxel", [83.33e-6, 0.65e-3, 0.703125])
+def test_small_voxels_keep_their_size_and_place(voxel: float) -> None:
+    grid = Grid.isotropic((4, 8, 8), (1.0, voxel, voxel))
+    assert image_plane(grid).spacing == pytest.approx((voxel, voxel), rel=1e-6)
+    aside = np.array(grid.affine)
+    aside[:, 3] += aside[:, 2] / 3
+    box = voxel_box(Grid(grid.shape, aside), grid)
+    assert box.spacing == pytest.approx((1, voxel, voxel), rel=1e-6)
+    assert box.centre == pytest.approx((voxel / 3, 0, 0), rel=1e-5)
+    # Headers that differ in the last digits are one scan.
+    assert image_plane(Grid.isotropic((4, 8, 8), (1.0, voxel * (1 + 1e-9), voxel))) == image_plane(grid)
 
 
 def test_images_without_attenuation_are_refused() -> None:
