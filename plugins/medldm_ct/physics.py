@@ -7,12 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
@@ -25,7 +24,8 @@ from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.projector import Storage, XRayTransform, operator_bytes
 from medldm_ct.redundancy import Redundancy, RedundancyName, detector_half
-from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
+from medldm_ct.simulated import simulated
+from medldm_ct.stored_scan import check_grid, image_plane, redundancy_of, scan_of, stated_scan
 from medldm_ct.withheld_views import withheld_views
 
 _FBP = "A. C. Kak, M. Slaney. Principles of Computerized Tomographic Imaging. IEEE Press, 1988."
@@ -112,30 +112,7 @@ class ComputedTomography(ABC):
         geometry.check(plane)
         redundancy.weights(geometry)
         projections = finer_projections(attenuation, geometry, plane, self.oversample)
-        data, counts = self.noise.measured(projections, noise)
-        settings = {
-            **settings_of(geometry, redundancy),
-            **self.noise.settings(),
-            "mu_water_per_mm": self.mu_water_per_mm,
-            "oversample": self.oversample,
-        }
-        angles = torch.tensor(geometry.angles, dtype=torch.float64)
-        return Acquisition(
-            physics=self.name,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="1/mm",
-            modality="CT",
-            output=attenuation_from_hu(self.mu_water_per_mm).inverse,
-            tensors={"angles": angles} if counts is None else {"angles": angles, "counts": counts},
-            settings=settings,
-            noise_std=self.noise.line_integral_std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=self.name, views=geometry.views, **settings),
-            source=volume.source,
-        )
+        return simulated(self, volume, projections, stated_scan(geometry, redundancy), noise)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The X-ray transform of a measurement, in the geometry that it states.

@@ -15,6 +15,7 @@ from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.simulated import StatedScan
 
 AXES = ("z", "view", "bin")
 # Slices and centres of two grids are the same within this share of a voxel.
@@ -44,8 +45,8 @@ def rounded(mm: float, voxel: float) -> float:
     return round(mm, 6 + max(0, -math.ceil(math.log10(voxel))))
 
 
-def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
-    """Geometry but for the angles, as plain numbers and words with their units."""
+def stated_scan(geometry: Geometry, redundancy: Redundancy) -> StatedScan:
+    """The angles in radians, the rest as plain numbers and words with their units."""
     settings: dict[str, Any] = {
         "geometry": "parallel",
         "pitch_mm": geometry.pitch,
@@ -58,7 +59,7 @@ def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
         settings["geometry"] = "fan-curved" if geometry.curved else "fan-flat"
         settings["source_to_centre_mm"] = geometry.source_to_centre
         settings["source_to_detector_mm"] = geometry.source_to_detector
-    return settings
+    return StatedScan(AXES, {"angles": torch.tensor(geometry.angles, dtype=torch.float64)}, settings)
 
 
 def scan_of(acquisition: Acquisition) -> Geometry:

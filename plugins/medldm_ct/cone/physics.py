@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
@@ -23,12 +23,13 @@ from medldm_ct.cone.finer import finer_projections, projection_bytes
 from medldm_ct.cone.geometry import Detector, VoxelBox
 from medldm_ct.cone.helix import check_pitch
 from medldm_ct.cone.orbit import Orbit, circular, helical
-from medldm_ct.cone.projector import AXES, ConeTransform
+from medldm_ct.cone.projector import ConeTransform
 from medldm_ct.cone.scan_checks import check_views, object_is_truncated
-from medldm_ct.cone.stored_scan import beam_of, orbit_of, settings_of, tensors_of, voxel_box
+from medldm_ct.cone.stored_scan import beam_of, orbit_of, stated_scan, voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.redundancy import Redundancy, RedundancyName, detector_half
+from medldm_ct.simulated import simulated
 from medldm_ct.stored_scan import redundancy_of
 from medldm_ct.withheld_views import withheld_views
 
@@ -109,29 +110,8 @@ class ConeTomography(ABC):
             check_pitch(orbit, box)
         else:
             redundancy.weights(orbit.fan)
-        data, counts = self.noise.measured(finer_projections(attenuation, beam, box, self.oversample), noise)
-        settings = {
-            **settings_of(orbit, redundancy),
-            **self.noise.settings(),
-            "mu_water_per_mm": self.mu_water_per_mm,
-            "oversample": self.oversample,
-        }
-        return Acquisition(
-            physics=self.name,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="1/mm",
-            modality="CT",
-            output=attenuation_from_hu(self.mu_water_per_mm).inverse,
-            tensors=tensors_of(orbit) if counts is None else {**tensors_of(orbit), "counts": counts},
-            settings=settings,
-            noise_std=self.noise.line_integral_std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=self.name, views=orbit.views, **settings),
-            source=volume.source,
-        )
+        projections = finer_projections(attenuation, beam, box, self.oversample)
+        return simulated(self, volume, projections, stated_scan(orbit, redundancy), noise)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The cone-beam transform of a measurement, in the geometry that it states.

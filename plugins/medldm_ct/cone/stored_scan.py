@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
@@ -15,6 +14,7 @@ from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES
 from medldm_ct.redundancy import Redundancy
+from medldm_ct.simulated import StatedScan
 from medldm_ct.stored_scan import in_radians, number, rounded, turned_against, word
 
 GeometryName = Literal["cone-flat", "cone-curved"]
@@ -47,8 +47,8 @@ def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
     return VoxelBox((grid.shape[0], grid.shape[1], grid.shape[2]), (dz, dy, dx), (x, y, z))
 
 
-def settings_of(orbit: Orbit, redundancy: Redundancy | None) -> dict[str, Any]:
-    """Geometry but for angles and heights, as plain numbers and words with their units."""
+def stated_scan(orbit: Orbit, redundancy: Redundancy | None) -> StatedScan:
+    """Angles in radians and on a helix the heights of the source in mm, the rest as plain numbers and words."""
     d = orbit.detector
     settings: dict[str, Any] = {
         "geometry": "cone-curved" if d.curved else "cone-flat",
@@ -62,15 +62,10 @@ def settings_of(orbit: Orbit, redundancy: Redundancy | None) -> dict[str, Any]:
     }
     if redundancy is not None:
         settings |= {"arc_deg": math.degrees(redundancy.arc), "weights": redundancy.kind}
-    return settings
-
-
-def tensors_of(orbit: Orbit) -> dict[str, Tensor]:
-    """Angles in radians, and on a helix the heights of the source in mm."""
     tensors = {"angles": torch.tensor(orbit.angles, dtype=torch.float64)}
     if orbit.helical:
         tensors["heights_mm"] = torch.tensor(orbit.heights, dtype=torch.float64)
-    return tensors
+    return StatedScan(AXES, tensors, settings)
 
 
 def orbit_of(acquisition: Acquisition) -> Orbit | None:
