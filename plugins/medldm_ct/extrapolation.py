@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from medldm_ct.geometry import Geometry
+from medldm_ct.redundancy import Redundancy
 
 # A row is cut off where it ends at more than this share of the largest line integral.
 _EDGE = 0.05
-# Beyond this share of the detector, off centre, one end is short by design.
-_DISPLACED = 0.05
 # The continuation is as long as this share of the row on each side.
 _LENGTH = 0.5
 _log = logging.getLogger("medldm.ct")
@@ -62,14 +61,14 @@ def truncation(data: Tensor, ends: Literal["both", "first", "last"] = "both") ->
     return Truncation(float(cut.double().mean()), float(ends_at[cut].double().mean()) if bool(cut.any()) else 0.0)
 
 
-def rows_are_truncated(data: Tensor, geometry: Geometry) -> bool:
+def rows_are_truncated(data: Tensor, geometry: Geometry, redundancy: Redundancy | None) -> bool:
     """Whether the detector cut the object off, said in a warning with how much (``E-CT-25``).
 
-    A displaced detector is judged by its long end.
+    Under the weights of a displaced detector its short end lies in the object by design, and the long one is judged.
     """
+    one_sided = redundancy is not None and redundancy.kind == "displaced"
     low, high = (float(edge) for edge in geometry.edges()[[0, -1]])
-    off = abs(low + high) > _DISPLACED * (high - low)
-    found = truncation(data, "both" if not off else ("last" if low + high > 0 else "first"))
+    found = truncation(data, "both" if not one_sided else ("last" if low + high > 0 else "first"))
     if found.noticeable:
         # Of one detector row every row of bins is a view.
         sentence = found.sentence("views" if 1 in data.shape[:2] else "detector rows, counted in every view,")

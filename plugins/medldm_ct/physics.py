@@ -7,12 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
@@ -24,8 +23,9 @@ from medldm_ct.finer import finer_projections, projection_bytes
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.projector import Storage, XRayTransform, operator_bytes
-from medldm_ct.redundancy import Redundancy, RedundancyName
-from medldm_ct.stored_scan import AXES, check_grid, image_plane, redundancy_of, scan_of, settings_of
+from medldm_ct.redundancy import Redundancy, RedundancyName, detector_half
+from medldm_ct.simulated import simulated
+from medldm_ct.stored_scan import check_grid, image_plane, redundancy_of, scan_of, stated_scan
 from medldm_ct.withheld_views import withheld_views
 
 _FBP = "A. C. Kak, M. Slaney. Principles of Computerized Tomographic Imaging. IEEE Press, 1988."
@@ -44,7 +44,8 @@ class ComputedTomography(ABC):
         views: number of views, equispaced over the arc.
         arc_deg: angle that the views cover, in degrees; the last view stands one step before its end.
         start_deg: angle of the first view in degrees.
-        bins: number of detector bins; None takes as many as see the whole image.
+        bins: number of detector bins; None takes as many as see the whole image, under displaced weights with the
+            detector's long end.
         pitch_mm: distance of the bins along the detector in mm; None takes the size of a pixel seen at the axis.
         offset_mm: position of the detector's middle along the detector in mm.
         weights: how often each line is measured, see the README; ``by-arc`` takes half-turn, full-turn or limited
@@ -111,30 +112,7 @@ class ComputedTomography(ABC):
         geometry.check(plane)
         redundancy.weights(geometry)
         projections = finer_projections(attenuation, geometry, plane, self.oversample)
-        data, counts = self.noise.measured(projections, noise)
-        settings = {
-            **settings_of(geometry, redundancy),
-            **self.noise.settings(),
-            "mu_water_per_mm": self.mu_water_per_mm,
-            "oversample": self.oversample,
-        }
-        angles = torch.tensor(geometry.angles, dtype=torch.float64)
-        return Acquisition(
-            physics=self.name,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="1/mm",
-            modality="CT",
-            output=attenuation_from_hu(self.mu_water_per_mm).inverse,
-            tensors={"angles": angles} if counts is None else {"angles": angles, "counts": counts},
-            settings=settings,
-            noise_std=self.noise.line_integral_std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=self.name, views=geometry.views, **settings),
-            source=volume.source,
-        )
+        return simulated(self, volume, projections, stated_scan(geometry, redundancy), noise)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The X-ray transform of a measurement, in the geometry that it states.
@@ -147,7 +125,7 @@ class ComputedTomography(ABC):
         geometry, plane = scan_of(acquisition), image_plane(grid)
         check_grid(acquisition, grid)
         weights = redundancy_of(acquisition)
-        cut = rows_are_truncated(acquisition.data, geometry)
+        cut = rows_are_truncated(acquisition.data, geometry, weights)
         return XRayTransform(geometry, plane, grid.shape[0], redundancy=weights, storage=self.storage, truncated=cut)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
@@ -194,8 +172,9 @@ class ComputedTomography(ABC):
         return tuple(math.radians(self.start_deg + i * step) for i in range(self.views))
 
     def _bins(self, needed: float, pitch: float) -> int:
-        """As many bins as see ``needed`` mm to the side that the detector is shifted to."""
-        return self.bins or max(1, math.ceil(2 * (needed - abs(self.offset_mm)) / pitch - 1e-9))
+        """As many bins as see ``needed`` mm: to either side of the axis, under displaced weights to the farther one."""
+        half = detector_half(needed, self.offset_mm, displaced=self.weights == "displaced")
+        return self.bins or max(1, math.ceil(2 * half / pitch - 1e-9))
 
 
 @dataclass(frozen=True)

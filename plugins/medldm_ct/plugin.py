@@ -1,4 +1,4 @@
-"""Registers computed tomography with parallel and fan beams."""
+"""Registers computed tomography with parallel, fan and cone beams, and helices."""
 
 from __future__ import annotations
 

@@ -20,6 +20,11 @@ from medldm_ct.geometry import FanBeam, Geometry
 RedundancyName = Literal["half-turn", "full-turn", "short-scan", "displaced", "limited"]
 
 
+def detector_half(needed: float, offset: float, *, displaced: bool) -> float:
+    """Half the detector in mm that sees ``needed`` mm on both sides of the axis; a displaced one with its long end."""
+    return needed - abs(offset) if displaced else needed + abs(offset)
+
+
 @dataclass(frozen=True)
 class Redundancy:
     """Weights for a named kind of scan.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
 from medldm_ct.geometry import FanBeam, Geometry, ImagePlane, ParallelBeam
 from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.simulated import StatedScan
 
 AXES = ("z", "view", "bin")
+# Slices and centres of two grids are the same within this share of a voxel.
+_APART = 0.01
+GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
 
 
 def image_plane(grid: Grid) -> ImagePlane:
@@ -29,12 +34,19 @@ def image_plane(grid: Grid) -> ImagePlane:
             fix="Resample the volume to a regular grid.",
         )
     _, dy, dx = grid.spacing
-    # Rounded so that headers that differ in the last digits share one matrix.
-    return ImagePlane((grid.shape[1], grid.shape[2]), (round(dy, 6), round(dx, 6)))
+    return ImagePlane((grid.shape[1], grid.shape[2]), (rounded(dy, dy), rounded(dx, dx)))
 
 
-def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
-    """Geometry but for the angles, as plain numbers and words with their units."""
+def rounded(mm: float, voxel: float) -> float:
+    """To six decimals of a mm, more where voxels are smaller than a tenth.
+
+    Headers that differ in the last digits share one matrix.
+    """
+    return round(mm, 6 + max(0, -math.ceil(math.log10(voxel))))
+
+
+def stated_scan(geometry: Geometry, redundancy: Redundancy) -> StatedScan:
+    """The angles in radians, the rest as plain numbers and words with their units."""
     settings: dict[str, Any] = {
         "geometry": "parallel",
         "pitch_mm": geometry.pitch,
@@ -47,7 +59,7 @@ def settings_of(geometry: Geometry, redundancy: Redundancy) -> dict[str, Any]:
         settings["geometry"] = "fan-curved" if geometry.curved else "fan-flat"
         settings["source_to_centre_mm"] = geometry.source_to_centre
         settings["source_to_detector_mm"] = geometry.source_to_detector
-    return settings
+    return StatedScan(AXES, {"angles": torch.tensor(geometry.angles, dtype=torch.float64)}, settings)
 
 
 def scan_of(acquisition: Acquisition) -> Geometry:
@@ -55,8 +67,9 @@ def scan_of(acquisition: Acquisition) -> Geometry:
 
     Raises:
         InputRefused: ``E-CT-16`` for other axes, or a number of angles that differs from that of the views;
-            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number;
-            ``E-ACQ-04`` without angles; ``E-CT-01`` to ``E-CT-03`` for a geometry that cannot be.
+            ``E-CT-17`` for angles without a unit; ``E-CT-18`` for a length that is missing or no number, and for a
+            geometry that is not known, or not stated and not that of ``ct-parallel``; ``E-ACQ-04`` without
+            angles; ``E-CT-01`` to ``E-CT-03`` for a geometry that cannot be.
     """
     if acquisition.axes != AXES:
         raise InputRefused(
@@ -76,8 +89,10 @@ def scan_of(acquisition: Acquisition) -> Geometry:
     settings = acquisition.settings
     radians = in_radians(angles.double().cpu(), settings)
     views, bins = tuple(radians.tolist()), acquisition.size("bin")
-    pitch, offset = length(settings, "pitch_mm"), length(settings, "offset_mm", 0.0)
-    kind = settings.get("geometry", "parallel")
+    pitch, offset = number(settings, "pitch_mm"), number(settings, "offset_mm", 0.0)
+    kind = "parallel"
+    if "geometry" in settings or acquisition.physics != "ct-parallel":
+        kind = word(settings, "geometry", get_args(GeometryName), why="Rays cannot be placed without knowing the beam.")
     if kind == "parallel":
         return ParallelBeam(views, bins, pitch, offset)
     return FanBeam(
@@ -85,33 +100,62 @@ def scan_of(acquisition: Acquisition) -> Geometry:
         bins,
         pitch,
         offset,
-        length(settings, "source_to_centre_mm"),
-        length(settings, "source_to_detector_mm"),
+        number(settings, "source_to_centre_mm"),
+        number(settings, "source_to_detector_mm"),
         curved=kind == "fan-curved",
     )
 
 
 def redundancy_of(acquisition: Acquisition) -> Redundancy | None:
-    """The weights named with a measurement; None where it names none."""
-    kind: RedundancyName | None = acquisition.settings.get("weights")
-    if kind not in get_args(RedundancyName) or kind is None:
+    """The weights named with a measurement; None where it names none.
+
+    Raises:
+        InputRefused: ``E-CT-18`` for weights that are not known, or without their arc.
+        UsageError: ``E-CT-08`` when they do not fit it.
+    """
+    settings = acquisition.settings
+    if settings.get("weights") is None:
         return None
-    return Redundancy.named(kind, math.radians(length(acquisition.settings, "arc_deg")))
+    why = "How often each line was measured is never guessed."
+    kind = cast(RedundancyName, word(settings, "weights", get_args(RedundancyName), why=why))
+    return Redundancy.named(kind, math.radians(number(settings, "arc_deg")))
 
 
 def check_grid(acquisition: Acquisition, grid: Grid) -> None:
-    """Refuse an image grid whose slices or axis of rotation are not those of the measurement."""
-    centre = grid.world((np.asarray(grid.shape) - 1) / 2)
-    expected = acquisition.grid.world((np.asarray(acquisition.grid.shape) - 1) / 2)
-    shift = grid.directions.T @ (centre - expected)
-    if grid.shape[0] != acquisition.size("z") or float(np.abs(shift[1:]).max()) > 1e-3:
+    """Refuse an image grid whose slices or axis of rotation are not those of the measurement.
+
+    Raises:
+        InputRefused: ``E-CT-20``.
+    """
+    scan, slices, fault = acquisition.grid, acquisition.size("z"), ""
+    if grid.shape[0] != slices:
+        fault = f"has {grid.shape[0]} slices, the measurement {slices}"
+    elif turned_against(grid, scan):
+        fault = "is turned or mirrored against that of the measurement"
+    else:
+        apart = np.abs((_end_slices(grid) - _end_slices(scan)) @ grid.directions).max(0)
+        if (apart > _APART * np.asarray(grid.spacing)).any():
+            z, y, x = apart
+            fault = f"is not where the measurement was made: slices are up to {z:.3g} mm apart, centres {y:.3g} mm "
+            fault += f"along the columns and {x:.3g} mm along the rows"
+    if fault:
         raise InputRefused(
             "E-CT-20",
-            f"The image has {grid.shape[0]} slices and the measurement {acquisition.size('z')}; their centres lie "
-            f"{float(np.abs(shift[1:]).max()):.3f} mm apart in plane.",
+            f"The image grid {fault}.",
             why="The axis of rotation must pass through the centre of the image, and every slice be measured.",
-            fix="Reconstruct on a grid with the slices and the centre of the acquisition's grid.",
+            fix="Reconstruct on a grid with the slices, the directions and the centre of the acquisition's grid.",
         )
+
+
+def turned_against(grid: Grid, other: Grid) -> bool:
+    """Whether the axes of two grids have different directions, a mirrored one the opposite."""
+    return float(np.abs(grid.directions - other.directions).max()) > 1e-3
+
+
+def _end_slices(grid: Grid) -> NDArray[np.float64]:
+    """Centres of the first and of the last slice in mm, ``(2, 3)``."""
+    middle = (np.asarray(grid.shape) - 1) / 2
+    return np.stack([grid.world((z, middle[1], middle[2])) for z in (0, grid.shape[0] - 1)])
 
 
 def in_radians(angles: Tensor, settings: Mapping[str, Any]) -> Tensor:
@@ -131,8 +175,8 @@ def in_radians(angles: Tensor, settings: Mapping[str, Any]) -> Tensor:
     return torch.deg2rad(angles) if unit == "deg" else angles
 
 
-def length(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A length in mm that a measurement states.
+def number(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A length or an angle that a measurement states, in the unit that its name ends in.
 
     Raises:
         InputRefused: ``E-CT-18`` where it is missing or no number.
@@ -142,7 +186,24 @@ def length(settings: Mapping[str, Any], name: str, default: float | None = None)
         raise InputRefused(
             "E-CT-18",
             f"The measurement states {name} as {value!r}.",
-            why="Rays cannot be placed in the image without this length.",
-            fix=f"Store settings[{name!r}] in mm.",
+            why="Without this number it is not known where rays run, or over what arc.",
+            fix=f"Store settings[{name!r}] in {'degrees' if name.endswith('_deg') else 'mm'}.",
         )
     return float(value)
+
+
+def word(settings: Mapping[str, Any], name: str, words: Sequence[str], *, why: str) -> str:
+    """A word that a measurement states, one of those known.
+
+    Raises:
+        InputRefused: ``E-CT-18`` for any other, and where it is missing.
+    """
+    value = settings.get(name)
+    if value not in words:
+        raise InputRefused(
+            "E-CT-18",
+            f"The measurement states its {name} as {value!r}.",
+            why=why,
+            fix=f"Store settings[{name!r}]: {', '.join(words[:-1])} or {words[-1]}.",
+        )
+    return str(value)

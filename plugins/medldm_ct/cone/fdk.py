@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medldm.operators import LinearOperator, Space
 from medldm_ct.cone.geometry import VoxelBox
-from medldm_ct.cone.helix import check_pitch, row_feather
+from medldm_ct.cone.helix import check_ends, check_pitch, row_feather
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES, ConeTransform
 from medldm_ct.extrapolation import Continuation
@@ -43,7 +43,8 @@ class FeldkampOperator(LinearOperator):
         dtype: of the spaces.
 
     Raises:
-        UsageError: ``E-CT-11`` for an unknown window and the errors of :class:`Redundancy`.
+        UsageError: ``E-CT-11`` for an unknown window, ``E-CT-08`` for a helix whose detector, off centre, cut the
+            object off, and the errors of :class:`Redundancy`.
         InputRefused: ``E-CT-24`` for a helix with gaps.
     """
 
@@ -80,6 +81,8 @@ class FeldkampOperator(LinearOperator):
         scale = torch.ones((), dtype=torch.float64)
         if redundancy is None:
             check_pitch(orbit, box)
+            if truncated:
+                check_ends(orbit)
             before = torch.full((orbit.views, orbit.detector.columns), 0.5, dtype=torch.float64)
             after = after * _steps(orbit)[:, None, None] * row_feather(orbit)[:, None]
             scale = _over_turns(self.transform, orbit, after)

@@ -7,12 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from medldm.errors import InputRefused
+from medldm.errors import InputRefused, UsageError
 from medldm_ct.cone.geometry import VoxelBox
 from medldm_ct.cone.orbit import Orbit
 
 # The outermost share of the rows over which a view fades, so that voxels enter and leave without a step.
 _FADING = 0.3
+# Of detectors that reach farther to one side, by more than this share of their width, lines are measured unequally.
+_ONE_SIDED = 0.05
 # A step along the axis of so many usual ones is no step of a helix.
 _ODD_STEP = 3.0
 
@@ -76,6 +78,25 @@ def check_pitch(orbit: Orbit, box: VoxelBox) -> None:
             why="Projections were lost: what lies there is not seen from all sides.",
             fix="Copy the scan again, or reconstruct a grid that ends before the gap.",
         )
+
+
+def check_ends(orbit: Orbit) -> None:
+    """Refuse a detector off centre, of a helix whose object it cut off: of some lines it holds one end only.
+
+    Raises:
+        UsageError: ``E-CT-08``.
+    """
+    low, high = (float(edge) for edge in orbit.fan.edges()[[0, -1]])
+    if abs(low + high) <= _ONE_SIDED * (high - low):
+        return
+    raise UsageError(
+        "E-CT-08",
+        f"The detector of a helix reaches from {low:.1f} to {high:.1f} mm and cuts the object off: no weights are "
+        "known for it.",
+        why="Some lines are measured half as often as others, and the filtered image would be scaled wrongly.",
+        fix="Crop the detector to reach as far on both sides, or start from zero with an iterative solver (cgls, sart, "
+        "tv).",
+    )
 
 
 def row_feather(orbit: Orbit) -> Tensor:

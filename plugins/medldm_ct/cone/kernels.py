@@ -113,7 +113,8 @@ def project(
                 edge[i] = column[z0]
             for i in range(first, last):
                 at = bottom + height * i
-                z = min(int(at), slices - 1)
+                # On the edge of a voxel the end of the interval below it is read: the column is written up to z1 only.
+                z = min(int(at), z1 - 1)
                 edge[i] = column[z] + number(at - z) * (column[z + 1] - column[z])
             for i in range(last, end):
                 edge[i] = column[slices]

@@ -13,6 +13,9 @@ from medldm.errors import InputRefused
 from medldm_ct.cone.geometry import ConeBeam, Detector
 from medldm_ct.geometry import FanBeam
 
+# A source that moves along the axis by less than this share of a row does not move.
+_MOVES = 1e-3
+
 
 @dataclass(frozen=True)
 class Orbit:
@@ -74,8 +77,9 @@ class Orbit:
 
     @property
     def helical(self) -> bool:
-        """Whether the source moves along the axis."""
-        return max(self.heights) - min(self.heights) > 0
+        """Whether the source moves along the axis, by more than a thousandth of a row seen there."""
+        row = self.detector.row_pitch * self.source_to_centre / self.source_to_detector
+        return max(self.heights) - min(self.heights) > _MOVES * row
 
     def beam(self) -> ConeBeam:
         """The four vectors of each view."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM
 from medldm.errors import UsageError
 from medldm.inference import HasFilteredAdjoint, Noise
 from medldm.operators import LinearOperator
@@ -23,12 +23,13 @@ from medldm_ct.cone.finer import finer_projections, projection_bytes
 from medldm_ct.cone.geometry import Detector, VoxelBox
 from medldm_ct.cone.helix import check_pitch
 from medldm_ct.cone.orbit import Orbit, circular, helical
-from medldm_ct.cone.projector import AXES, ConeTransform
+from medldm_ct.cone.projector import ConeTransform
 from medldm_ct.cone.scan_checks import check_views, object_is_truncated
-from medldm_ct.cone.stored_scan import beam_of, orbit_of, settings_of, tensors_of, voxel_box
+from medldm_ct.cone.stored_scan import beam_of, orbit_of, stated_scan, voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.photons import DetectorNoise
-from medldm_ct.redundancy import Redundancy, RedundancyName
+from medldm_ct.redundancy import Redundancy, RedundancyName, detector_half
+from medldm_ct.simulated import simulated
 from medldm_ct.stored_scan import redundancy_of
 from medldm_ct.withheld_views import withheld_views
 
@@ -50,7 +51,8 @@ class ConeTomography(ABC):
     Attributes:
         start_deg: angle of the first view in degrees.
         rows: number of detector rows; None takes as many as see the whole image.
-        columns: number of detector columns; None takes as many as see the whole image.
+        columns: number of detector columns; None takes as many as see the whole image, under displaced weights with
+            the detector's long end.
         row_pitch_mm: distance of the rows in mm at the detector; None takes the size of a voxel seen at the axis.
         column_pitch_mm: distance of the columns, alike.
         column_offset_mm: position of the detector's middle along its columns in mm.
@@ -108,29 +110,8 @@ class ConeTomography(ABC):
             check_pitch(orbit, box)
         else:
             redundancy.weights(orbit.fan)
-        data, counts = self.noise.measured(finer_projections(attenuation, beam, box, self.oversample), noise)
-        settings = {
-            **settings_of(orbit, redundancy),
-            **self.noise.settings(),
-            "mu_water_per_mm": self.mu_water_per_mm,
-            "oversample": self.oversample,
-        }
-        return Acquisition(
-            physics=self.name,
-            data=data,
-            axes=AXES,
-            grid=volume.grid,
-            quantity="1/mm",
-            modality="CT",
-            output=attenuation_from_hu(self.mu_water_per_mm).inverse,
-            tensors=tensors_of(orbit) if counts is None else {**tensors_of(orbit), "counts": counts},
-            settings=settings,
-            noise_std=self.noise.line_integral_std,
-            simulated=True,
-            name=volume.name,
-            history=volume.history.then("simulate", physics=self.name, views=orbit.views, **settings),
-            source=volume.source,
-        )
+        projections = finer_projections(attenuation, beam, box, self.oversample)
+        return simulated(self, volume, projections, stated_scan(orbit, redundancy), noise)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The cone-beam transform of a measurement, in the geometry that it states.
@@ -144,18 +125,18 @@ class ConeTomography(ABC):
         beam = beam_of(acquisition, orbit)
         if orbit is None:
             return ConeTransform(beam, box)
-        redundancy = redundancy_of(acquisition)
+        redundancy = None if orbit.helical else redundancy_of(acquisition)
         check_views(orbit)
-        truncated = object_is_truncated(acquisition.data, orbit)
+        truncated = object_is_truncated(acquisition.data, orbit, redundancy)
         filtered = None
         if redundancy is not None or orbit.helical:
-            filtered = partial(FeldkampOperator, orbit, box, None if orbit.helical else redundancy, truncated=truncated)
+            filtered = partial(FeldkampOperator, orbit, box, redundancy, truncated=truncated)
         return ConeTransform(beam, box, filtered=filtered)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Filtered back-projection with the Hann window, ``(z, y, x)`` in 1/mm."""
         if not isinstance(operator, HasFilteredAdjoint):
-            operator = self.operator(acquisition, acquisition.grid)
+            operator = self.operator(acquisition, acquisition.grid).to(acquisition.data.device)
         assert isinstance(operator, HasFilteredAdjoint)
         return operator.filtered_adjoint("hann")(acquisition.data)
 
@@ -180,14 +161,18 @@ class ConeTomography(ABC):
         box, measurement = voxel_box(grid, grid), self.measurement_bytes(grid)
         return 3 * measurement + projection_bytes(measurement // 4, box, self.oversample)
 
-    def _detector(self, box: VoxelBox) -> Detector:
-        """The detector of the options; what is left open sees the whole image in pixels of its size at the axis."""
+    def _detector(self, box: VoxelBox, *, displaced: bool = False) -> Detector:
+        """The detector of the options; what is left open sees the whole image in pixels of its size at the axis.
+
+        Under displaced weights its long end does.
+        """
         near, far = self.source_to_centre_mm, self.source_to_detector_mm
         row = self.row_pitch_mm or box.spacing[0] * far / near
         column = self.column_pitch_mm or min(box.spacing[1:]) * far / near
         sketch = circular(Detector(1, 1, row, column, self.detector == "curved"), (0.0,), near, far)
         half_fan = math.asin(min(0.999, box.radius / near))
-        width = far * (half_fan if sketch.detector.curved else math.tan(half_fan)) - abs(self.column_offset_mm)
+        needed = far * (half_fan if sketch.detector.curved else math.tan(half_fan))
+        width = detector_half(needed, self.column_offset_mm, displaced=displaced)
         height = far * box.extent[2] / 2 / max(near - box.radius, 1e-3 * near)
         return Detector(
             self.rows or max(1, math.ceil(2 * (height + abs(self.row_offset_mm)) / row - 1e-9)),
@@ -218,8 +203,9 @@ class ConeBeamCt(ConeTomography):
     def orbit(self, box: VoxelBox) -> Orbit:
         step = math.radians(self.arc_deg) / self.views
         angles = tuple(math.radians(self.start_deg) + i * step for i in range(self.views))
+        detector = self._detector(box, displaced=self.weights == "displaced")
         return circular(
-            self._detector(box), angles, self.source_to_centre_mm, self.source_to_detector_mm,
+            detector, angles, self.source_to_centre_mm, self.source_to_detector_mm,
             column_offset=self.column_offset_mm, row_offset=self.row_offset_mm,
         )  # fmt: skip
 

@@ -47,6 +47,8 @@ class ConeTransform(NearlyShiftInvariant):
         InputRefused: ``E-CT-04`` when a source stands in the volume.
     """
 
+    placed: Tensor
+
     def __init__(
         self,
         beam: ConeBeam,
@@ -62,6 +64,8 @@ class ConeTransform(NearlyShiftInvariant):
         self.codomain = Space(AXES, beam.shape, dtype)
         self.rays = RayPair(beam, box)
         self.compiled = _compiled(beam, box)
+        # Holds nothing: it goes where the operator goes, and what is made of the operator follows it.
+        self.register_buffer("placed", torch.empty(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._over_batch(x, self.domain, self.codomain, lambda pair: pair.project)
@@ -82,7 +86,7 @@ class ConeTransform(NearlyShiftInvariant):
                 why="How often each line was measured cannot be told from the positions alone.",
                 fix="Name the weights of a circle, or start from zero with an iterative solver (cgls, sart, tv).",
             )
-        return self.filtered(window)
+        return self.filtered(window).to(self.placed.device)
 
     def subsets(self, n: int) -> Sequence[tuple[LinearOperator, Tensor]]:
         """``n`` operators of every n-th view each, with the indices of their views."""
@@ -92,9 +96,13 @@ class ConeTransform(NearlyShiftInvariant):
                 f"{n} subsets were asked for, the scan has {self.beam.views} views.",
                 fix="Choose a number of subsets from 1 to the number of views.",
             )
+        device, dtype = self.placed.device, self.domain.dtype
         parts = [range(i, self.beam.views, n) for i in range(n)]
         return [
-            (ConeTransform(self.beam.with_views(part), self.box, dtype=self.domain.dtype), torch.tensor(part))
+            (
+                ConeTransform(self.beam.with_views(part), self.box, dtype=dtype).to(device),
+                torch.tensor(part, device=device),
+            )
             for part in parts
         ]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from medldm.errors import InputRefused
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.extrapolation import rows_are_truncated, truncation
+from medldm_ct.redundancy import Redundancy
 
 # Two views of one circle are the same within this angle in radians.
 _SAME = 1e-6
@@ -59,7 +60,7 @@ def _check_order(angles: Tensor, heights: Tensor) -> None:
         )
 
 
-def object_is_truncated(data: Tensor, orbit: Orbit) -> bool:
+def object_is_truncated(data: Tensor, orbit: Orbit, redundancy: Redundancy | None) -> bool:
     """Whether rows of bins end in the object, said in a warning with how much (``E-CT-25``).
 
     That columns do, is warned of on a circle.
@@ -67,4 +68,4 @@ def object_is_truncated(data: Tensor, orbit: Orbit) -> bool:
     along = truncation(data.transpose(-1, -2))
     if along.noticeable and not orbit.helical:
         _log.warning("%s %s Slices beyond its cone are not measured.", "E-CT-25", along.sentence("columns"))
-    return rows_are_truncated(data, orbit.fan)
+    return rows_are_truncated(data, orbit.fan, redundancy)

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
@@ -15,7 +14,8 @@ from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES
 from medldm_ct.redundancy import Redundancy
-from medldm_ct.stored_scan import in_radians, length
+from medldm_ct.simulated import StatedScan
+from medldm_ct.stored_scan import in_radians, number, rounded, turned_against, word
 
 GeometryName = Literal["cone-flat", "cone-curved"]
 _VECTORS = ("source_mm", "detector_mm", "columns_along", "rows_along")
@@ -34,8 +34,7 @@ def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
             why="The voxels of a volume must be boxes.",
             fix="Resample the volume to a regular grid.",
         )
-    turned = float(np.abs(grid.directions - of.directions).max())
-    if turned > 1e-3:
+    if turned_against(grid, of):
         raise InputRefused(
             "E-CT-20",
             "The image grid is turned against that of the measurement.",
@@ -43,13 +42,13 @@ def voxel_box(grid: Grid, of: Grid) -> VoxelBox:
             fix="Reconstruct on a grid with the directions of the acquisition's grid; it may be shifted and cropped.",
         )
     middle = grid.world((np.asarray(grid.shape) - 1) / 2) - of.world((np.asarray(of.shape) - 1) / 2)
-    z, y, x = (float(round(c, 6)) for c in of.directions.T @ middle)
-    dz, dy, dx = (round(s, 6) for s in grid.spacing)
+    z, y, x = (rounded(float(c), voxel) for c, voxel in zip(of.directions.T @ middle, grid.spacing, strict=True))
+    dz, dy, dx = (rounded(size, size) for size in grid.spacing)
     return VoxelBox((grid.shape[0], grid.shape[1], grid.shape[2]), (dz, dy, dx), (x, y, z))
 
 
-def settings_of(orbit: Orbit, redundancy: Redundancy | None) -> dict[str, Any]:
-    """Geometry but for angles and heights, as plain numbers and words with their units."""
+def stated_scan(orbit: Orbit, redundancy: Redundancy | None) -> StatedScan:
+    """Angles in radians and on a helix the heights of the source in mm, the rest as plain numbers and words."""
     d = orbit.detector
     settings: dict[str, Any] = {
         "geometry": "cone-curved" if d.curved else "cone-flat",
@@ -63,15 +62,10 @@ def settings_of(orbit: Orbit, redundancy: Redundancy | None) -> dict[str, Any]:
     }
     if redundancy is not None:
         settings |= {"arc_deg": math.degrees(redundancy.arc), "weights": redundancy.kind}
-    return settings
-
-
-def tensors_of(orbit: Orbit) -> dict[str, Tensor]:
-    """Angles in radians, and on a helix the heights of the source in mm."""
     tensors = {"angles": torch.tensor(orbit.angles, dtype=torch.float64)}
     if orbit.helical:
         tensors["heights_mm"] = torch.tensor(orbit.heights, dtype=torch.float64)
-    return tensors
+    return StatedScan(AXES, tensors, settings)
 
 
 def orbit_of(acquisition: Acquisition) -> Orbit | None:
@@ -99,11 +93,11 @@ def orbit_of(acquisition: Acquisition) -> Orbit | None:
     return Orbit(
         detector,
         tuple(angles.tolist()),
-        length(settings, "source_to_centre_mm"),
-        length(settings, "source_to_detector_mm"),
+        number(settings, "source_to_centre_mm"),
+        number(settings, "source_to_detector_mm"),
         tuple(heights.tolist()),
-        length(settings, "column_offset_mm", 0.0),
-        length(settings, "row_offset_mm", 0.0),
+        number(settings, "column_offset_mm", 0.0),
+        number(settings, "row_offset_mm", 0.0),
     )
 
 
@@ -139,18 +133,12 @@ def _detector(acquisition: Acquisition) -> Detector:
             why="Cone-beam projections are views of rows of columns.",
             fix="Permute and name the axes.",
         )
-    kind = settings.get("geometry")
-    if kind not in get_args(GeometryName):
-        raise InputRefused(
-            "E-CT-18",
-            f"The measurement states its geometry as {kind!r}.",
-            why="Rays cannot be placed without knowing whether the detector is flat.",
-            fix="Store settings['geometry']: cone-flat or cone-curved.",
-        )
+    why = "Rays cannot be placed without knowing whether the detector is flat."
+    kind = word(settings, "geometry", get_args(GeometryName), why=why)
     return Detector(
         acquisition.size("row"),
         acquisition.size("column"),
-        length(settings, "row_pitch_mm"),
-        length(settings, "column_pitch_mm"),
+        number(settings, "row_pitch_mm"),
+        number(settings, "column_pitch_mm"),
         kind == "cone-curved",
     )

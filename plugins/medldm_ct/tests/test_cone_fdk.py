@@ -176,10 +176,11 @@ def test_rows_that_are_cut_off_are_continued(caplog: pytest.LogCaptureFixture) -
     body = (Ellipsoid(0.02, (0.0, 0.0, 0.0), (28.0, 24.0, 30.0)),)
     narrow = circular(Detector(8, 36, 2.0, 2.0), turn(90), 150.0, 300.0)
     y, box = projected(body, narrow.beam(), 1).float(), VoxelBox((1, 24, 24), (1.0, 1.0, 1.0))
+    weights = Redundancy.named("full-turn", TURN)
     with caplog.at_level(logging.WARNING, "medldm.ct"):
-        assert object_is_truncated(y, narrow)
+        assert object_is_truncated(y, narrow, weights)
     assert "E-CT-25" in caplog.text and "100%" in caplog.text
-    weights, seen = Redundancy.named("full-turn", TURN), inside(box, 11.0)
+    seen = inside(box, 11.0)
     errors = []
     for truncated in (False, True):
         image = FeldkampOperator(narrow, box, weights, truncated=truncated)(y)
@@ -188,12 +189,25 @@ def test_rows_that_are_cut_off_are_continued(caplog: pytest.LogCaptureFixture) -
     assert errors[1] < 0.1
     assert errors[0] > 2.5 * errors[1]
     wide = circular(Detector(40, 70, 2.0, 2.0), turn(4), 150.0, 300.0)
-    assert not object_is_truncated(projected(BODIES, wide.beam(), 1), wide)
+    assert not object_is_truncated(projected(BODIES, wide.beam(), 1), wide, weights)
 
 
-def test_a_short_end_by_design_is_no_truncation() -> None:
+def test_a_short_end_is_no_truncation_only_where_the_weights_make_up_for_it() -> None:
     orbit, _, _ = SCANS["flat displaced"]
-    assert not object_is_truncated(projected(BODIES, orbit.beam(), 1), orbit)
+    y = projected(BODIES, orbit.beam(), 1)
+    assert not object_is_truncated(y, orbit, Redundancy.named("displaced", TURN))
+    assert object_is_truncated(y, orbit, Redundancy.named("full-turn", TURN))
+    assert object_is_truncated(y, orbit, None)
+
+
+def test_a_helix_that_is_cut_off_on_one_side_has_no_filtered_image() -> None:
+    whole = helix()
+    displaced = replace(whole, detector=detector(30, rows=10, curved=True), column_offset=15.0)
+    with pytest.raises(UsageError, match=r"E-CT-08.*from -15\.0 to 45\.0 mm"):
+        FeldkampOperator(displaced, BOX, None, truncated=True)
+    # Cut off on both sides alike, rows are continued; of a detector that sees the object whole the offset is harmless.
+    FeldkampOperator(replace(whole, detector=detector(20, rows=10, curved=True)), BOX, None, truncated=True)
+    FeldkampOperator(replace(whole, column_offset=15.0), BOX, None)
 
 
 def test_continuation_is_linear_smooth_and_transposed() -> None:

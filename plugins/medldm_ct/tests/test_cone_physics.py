@@ -13,6 +13,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise, TransmissionPoisson
 from medldm_ct.cone import finer
+from medldm_ct.cone.fdk import FeldkampOperator
 from medldm_ct.cone.finer import finer_projections
 from medldm_ct.cone.geometry import VoxelBox
 from medldm_ct.cone.phantom import blobs, projected, sampled
@@ -74,11 +75,55 @@ def test_open_options_see_the_whole_image() -> None:
         assert float(column.abs().max()) <= d.columns * d.column_pitch / 2
 
 
+@pytest.mark.parametrize("physics", [CIRCLE, HELIX])
+def test_what_is_made_of_an_operator_lies_on_its_device(physics: ConeTomography) -> None:
+    # The device without storage stands for a GPU: it is one that nothing comes to unasked.
+    operator = measured(physics)[1].to("meta")
+    filtered = operator.filtered_adjoint("hann")
+    assert {buffer.device.type for buffer in filtered.buffers()} == {"meta"}
+    part, views = operator.subsets(3)[1]
+    assert views.device.type == "meta"
+    assert {buffer.device.type for buffer in part.buffers()} == {"meta"}
+
+
+def test_the_start_image_is_computed_where_the_measurement_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    acquisition, operator = measured(CIRCLE)
+    monkeypatch.setattr(ConeBeamCt, "operator", lambda *_: operator)
+    monkeypatch.setattr(FeldkampOperator, "forward", lambda filtered, y: filtered.before * y)
+    there = replace(acquisition, data=acquisition.data.to("meta"))
+    # An operator that cannot be filtered, as a composed one: the physics makes one that can.
+    assert CIRCLE.start(there, operator.H).device.type == "meta"
+
+
 def test_a_helix_sees_every_slice_alike() -> None:
     _, operator = measured(HELIX)
     seen = operator.H(torch.ones(operator.codomain.shape))
     along = seen[:, 8:18, 7:15].mean((1, 2))
     assert float(along.min() / along.max()) > 0.8
+
+
+def test_an_offset_is_seen_whole_unless_weights_make_up_for_it() -> None:
+    off = replace(CIRCLE, column_offset_mm=10.0, weights="full-turn")
+    truth = float(phantom().data.sum())
+    for physics, ends in (
+        (off, (True, True)),
+        (replace(off, arc_deg=240.0, weights="short-scan"), (True, True)),
+        (replace(HELIX, column_offset_mm=10.0), (True, True)),
+        (replace(HELIX, column_offset_mm=-10.0), (True, True)),
+        (replace(off, weights="displaced"), (False, True)),
+    ):
+        acquisition, operator = measured(physics)
+        _, column, _ = operator.beam.seen_at(BOX.corners())
+        half = operator.beam.detector.columns * operator.beam.detector.column_pitch / 2
+        assert (float(column.min()) >= -half, float(column.max()) <= half) == ends
+        assert float(physics.start(acquisition, operator).sum()) == pytest.approx(truth, rel=0.02)
+
+
+def test_a_helix_with_a_cut_detector_off_centre_is_projected_and_not_filtered() -> None:
+    physics = replace(HELIX, column_offset_mm=10.0, columns=26)
+    acquisition, operator = measured(physics)
+    with pytest.raises(UsageError, match="E-CT-08"):
+        physics.start(acquisition, operator)
 
 
 def test_a_scan_may_state_any_trajectory() -> None:
@@ -175,6 +220,26 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(InputRefused, match=code):
             HELIX.operator(wrong, wrong.grid)
+
+
+def test_heights_that_differ_by_rounding_make_no_helix() -> None:
+    acquisition, operator = measured(CIRCLE)
+    heights = torch.zeros(40, dtype=torch.float64)
+    heights[3] = 1e-4
+    jittered = replace(acquisition, tensors={**acquisition.tensors, "heights_mm": heights})
+    again = CIRCLE.operator(jittered, jittered.grid)
+    expected = CIRCLE.start(acquisition, operator)
+    assert relative_error(CIRCLE.start(jittered, again), expected) < 1e-3
+    heights[3] = 1.0
+    with pytest.raises(InputRefused, match="E-CT-27"):
+        CIRCLE.operator(jittered, jittered.grid)
+
+
+def test_weights_that_are_not_known_are_refused_by_name() -> None:
+    acquisition, _ = measured(CIRCLE)
+    misspelt = replace(acquisition, settings={**acquisition.settings, "weights": "full_turn"})
+    with pytest.raises(InputRefused, match=r"E-CT-18.*'full_turn'"):
+        CIRCLE.operator(misspelt, misspelt.grid)
 
 
 def test_memory_is_stated_and_grows_with_the_measurement() -> None:

@@ -6,13 +6,14 @@ import logging
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import HasSubsets
-from medldm_ct.cone import compiled, projector
+from medldm_ct.cone import compiled, kernels, projector
 from medldm_ct.cone.geometry import ConeBeam, Detector, VoxelBox
 from medldm_ct.cone.orbit import Orbit, circular, helical
 from medldm_ct.cone.phantom import Ellipsoid, blobs, projected, sampled
@@ -154,6 +155,20 @@ def test_derivatives_of_both_orders() -> None:
     x = operator.domain.randn(generator=torch.Generator().manual_seed(4)).requires_grad_()
     assert torch.autograd.gradcheck(operator, (x,))
     assert torch.autograd.gradgradcheck(lambda v: operator(v) ** 2, (x,))
+
+
+@pytest.mark.parametrize("box", [VoxelBox((10, 9, 9), (1.0, 1.0, 1.0)), BOX], ids=["edges on voxels", "edges between"])
+def test_only_what_was_written_is_read(box: VoxelBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    beam = circular(Detector(4, 5, 2.0, 2.0), (0.0, 0.4), 64.0, 128.0).beam()
+    one, y = torch.ones(box.shape), torch.ones(beam.shape)
+    pair = compiled.CompiledPair(beam, box)
+    expected = pair.project(one), pair.backproject(y)
+    # The loops as Python runs them, in memory that holds no number until one is written.
+    for name in ("running_sums", "running_rays", "project", "backproject"):
+        monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    assert torch.allclose(pair.project(one), expected[0], rtol=1e-5)
+    assert torch.allclose(pair.backproject(y), expected[1], rtol=1e-5)
 
 
 def test_neither_threads_nor_chunks_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:

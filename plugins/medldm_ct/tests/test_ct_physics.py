@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise, TransmissionPoisson
 from medldm_ct import finer
+from medldm_ct.cone.stored_scan import voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
 from medldm_ct.finer import finer_projections, projection_bytes
 from medldm_ct.geometry import FanBeam, ImagePlane, ParallelBeam
@@ -22,6 +24,7 @@ from medldm_ct.phantom import gaussian_image, gaussian_sinogram, relative_error
 from medldm_ct.photons import DetectorNoise
 from medldm_ct.physics import ComputedTomography, FanBeamCt, ParallelBeamCt
 from medldm_ct.projector import XRayTransform
+from medldm_ct.stored_scan import image_plane
 
 QUIET = DetectorNoise(model="none")
 
@@ -87,6 +90,34 @@ def test_the_start_image_is_the_volume(physics: ComputedTomography) -> None:
     assert float((start - volume.data)[inside].square().mean().sqrt()) < 80
     assert float((start - volume.data)[inside].mean().abs()) < 8
     assert acquisition.simulated and acquisition.quantity == "1/mm"
+
+
+@pytest.mark.parametrize(
+    "physics",
+    [
+        ParallelBeamCt(views=60, offset_mm=15.0),
+        ParallelBeamCt(views=90, arc_deg=360, weights="full-turn", offset_mm=-15.0),
+        ParallelBeamCt(views=60, arc_deg=120, offset_mm=15.0),
+        FanBeamCt(views=90, weights="full-turn", offset_mm=-15.0, source_to_centre_mm=150, source_to_detector_mm=250),
+    ],
+)
+def test_an_offset_does_not_cut_the_image(physics: ComputedTomography) -> None:
+    volume, physics = phantom(), replace(physics, noise=QUIET)
+    images = []
+    for scan in (physics, replace(physics, offset_mm=0.0)):
+        acquisition, operator = measured(scan, volume)
+        images.append(scan.start(acquisition, operator))
+        assert not operator.truncated
+    assert relative_error(images[0], images[1]) < 0.01
+
+
+def test_a_detector_that_cuts_one_side_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    off = ParallelBeamCt(views=60, offset_mm=10.0, bins=30, noise=QUIET)
+    with caplog.at_level(logging.WARNING, "medldm.ct"):
+        assert measured(off, phantom())[1].truncated
+    assert "E-CT-25" in caplog.text
+    displaced = replace(off, arc_deg=360, weights="displaced", bins=45)
+    assert not measured(displaced, phantom())[1].truncated
 
 
 def test_variance_after_the_logarithm_is_one_over_the_counts() -> None:
@@ -236,6 +267,9 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
         (broken(acquisition, pitch_mm=None), "E-CT-18"),
         (broken(acquisition, pitch_mm=-1.0), "E-CT-02"),
         (broken(acquisition, geometry="fan-flat"), "E-CT-18"),
+        (broken(acquisition, geometry="curved"), "E-CT-18.*'curved'.*parallel, fan-flat or fan-curved"),
+        (broken(acquisition, weights="half_turn"), "E-CT-18.*weights as 'half_turn'.*half-turn, full-turn, "),
+        (broken(acquisition, arc_deg=None), "E-CT-18.*arc_deg.*in degrees"),
         (with_angles(acquisition, torch.zeros(11)), "E-CT-16"),
         (replace(acquisition, axes=("z", "bin", "view")), "E-CT-16"),
         (replace(acquisition, tensors={}), "E-ACQ-04"),
@@ -244,6 +278,16 @@ def test_acquisitions_that_do_not_say_enough_are_refused() -> None:
             physics.operator(wrong, wrong.grid)
     with pytest.raises(InputRefused, match="E-CT-19"):
         physics.likelihood(broken(acquisition, electronic_std=-1.0), operator)
+    # No other beam goes by the name of this physics; the detector of a fan is flat or curved.
+    unsaid = broken(acquisition, geometry=None)
+    assert torch.equal(physics.operator(unsaid, unsaid.grid)(phantom().data), operator(phantom().data))
+    fan = FanBeamCt(views=12, source_to_centre_mm=150, source_to_detector_mm=250)
+    unsaid = broken(measured(fan, phantom())[0], geometry=None)
+    with pytest.raises(InputRefused, match=r"E-CT-18.*geometry"):
+        fan.operator(unsaid, unsaid.grid)
+    unweighted = broken(acquisition, weights=None)
+    with pytest.raises(UsageError, match="E-CT-12"):
+        physics.start(unweighted, physics.operator(unweighted, unweighted.grid))
     degrees = broken(with_angles(acquisition, torch.rad2deg(acquisition.tensors["angles"])), angle_unit="deg")
     x = phantom().data
     assert torch.allclose(physics.operator(degrees, degrees.grid)(x), operator(x), atol=1e-5)
@@ -258,6 +302,39 @@ def test_grids_off_the_axis_of_rotation_are_refused() -> None:
         physics.operator(acquisition, Grid(acquisition.grid.shape, affine))
     finer_grid = Grid.isotropic((2, 88, 100), (3.0, 0.6, 0.5))
     assert physics.operator(acquisition, finer_grid).domain.shape == (2, 88, 100)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.65e-3], ids=["a body", "a synchrotron"])
+def test_grids_of_other_slices_are_refused(scale: float) -> None:
+    grid = Grid.isotropic((3, 20, 20), (3.0 * scale, 2.0 * scale, 2.0 * scale))
+    volume = Volume(torch.zeros(3, 20, 20), grid, quantity="1/mm", modality="CT")
+    physics = ParallelBeamCt(views=12, noise=QUIET)
+    acquisition = physics.simulate(volume, Noise(0))
+    z, _, x, _ = np.array(grid.affine).T
+    mirrored, reversed_, thicker, above, aside, hardly = (np.array(grid.affine) for _ in range(6))
+    mirrored[:, 2], mirrored[:, 3] = -x, mirrored[:, 3] + 19 * x
+    reversed_[:, 0], reversed_[:, 3] = -z, reversed_[:, 3] + 2 * z
+    thicker[:, 0], thicker[:, 3] = 1.2 * z, thicker[:, 3] - 0.2 * z
+    above[:, 3] += 10 * z
+    aside[:, 3] += 0.05 * x
+    for wrong in (mirrored, reversed_, thicker, above, aside):
+        with pytest.raises(InputRefused, match="E-CT-20"):
+            physics.operator(acquisition, Grid(grid.shape, wrong))
+    hardly[:, 3] += 1e-3 * x
+    assert physics.operator(acquisition, Grid(grid.shape, hardly)).domain.shape == grid.shape
+
+
+@pytest.mark.parametrize("voxel", [83.33e-6, 0.65e-3, 0.703125])
+def test_small_voxels_keep_their_size_and_place(voxel: float) -> None:
+    grid = Grid.isotropic((4, 8, 8), (1.0, voxel, voxel))
+    assert image_plane(grid).spacing == pytest.approx((voxel, voxel), rel=1e-6)
+    aside = np.array(grid.affine)
+    aside[:, 3] += aside[:, 2] / 3
+    box = voxel_box(Grid(grid.shape, aside), grid)
+    assert box.spacing == pytest.approx((1, voxel, voxel), rel=1e-6)
+    assert box.centre == pytest.approx((voxel / 3, 0, 0), rel=1e-5)
+    # Headers that differ in the last digits are one scan.
+    assert image_plane(Grid.isotropic((4, 8, 8), (1.0, voxel * (1 + 1e-9), voxel))) == image_plane(grid)
 
 
 def test_images_without_attenuation_are_refused() -> None:
