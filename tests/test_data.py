@@ -57,6 +57,10 @@ def test_bad_geometry_is_refused(fault: str) -> None:
     assert refusal.value.code == ("E-GEO-21" if fault == "nan" else "E-GEO-22")
 
 
+def test_voxels_may_be_as_small_as_a_synchrotrons() -> None:
+    assert Grid.isotropic((4, 5, 7), (6.5e-4, 6.5e-4, 6.5e-4)).spacing == pytest.approx((6.5e-4,) * 3)
+
+
 def test_cropping_keeps_every_voxel_in_its_place() -> None:
     grid = oblique_grid()
     data = torch.arange(120.0).reshape(4, 5, 6)

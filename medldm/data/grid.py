@@ -43,7 +43,9 @@ class Grid:
                 why="Voxels cannot be placed in the patient.",
                 fix="Repair the header, or re-export the scan.",
             )
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        steps = np.linalg.norm(affine[:3, :3], axis=0)
+        # Of the steps' own size, which is a thousandth of a millimetre in synchrotron scans.
+        if not steps.all() or abs(np.linalg.det(affine[:3, :3] / steps)) < 1e-6:
             raise InputRefused(
                 "E-GEO-22",
                 "The image's geometry is degenerate: its axes do not span the space.",

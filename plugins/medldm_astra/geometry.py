@@ -96,7 +96,8 @@ class AstraScan:
             InputRefused: E-AST-02 for another geometry or missing lengths, E-ACQ-04 without angles.
         """
         settings = acquisition.settings
-        kind, unit = settings.get("geometry", "parallel"), settings.get("angle_unit")
+        unspoken = None if acquisition.physics == "ct-fan" else "parallel"
+        kind, unit = settings.get("geometry", unspoken), settings.get("angle_unit")
         angles = acquisition.tensor("angles").double().cpu().numpy()
         known = kind in ("parallel", "fan-flat") and unit in ("rad", "deg")
         if acquisition.axes != ("z", "view", "bin") or not known or angles.shape != (acquisition.size("view"),):
