@@ -19,6 +19,7 @@ from medldm.data import Acquisition
 from medldm.errors import InputRefused
 from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, conjugate_gradient
+from medldm_mri.centred_block import centred_block
 from medldm_mri.kspace import checked_mask
 from medldm_mri.separate_calibration import own_centre
 
@@ -62,10 +63,9 @@ def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
         shape: of the whole plane (ky, kx).
     """
     sizes = calibration.shape[-2:]
-    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, sizes, strict=True))
     window = _hann(sizes[0], calibration)[:, None] * _hann(sizes[1], calibration)
     centre = calibration.new_zeros((*calibration.shape[:2], *shape))
-    centre[..., rows, columns] = calibration * window
+    centre[..., *centred_block(shape, sizes)] = calibration * window
     return centre
 
 
@@ -102,7 +102,7 @@ def _smooth(image: Tensor) -> Tensor:
     spectrum = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
     kept = torch.zeros_like(spectrum)
     sizes = [min(n, 2 * _CYCLES - 1) for n in image.shape[-2:]]
-    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(image.shape[-2:], sizes, strict=True))
+    rows, columns = centred_block(image.shape[-2:], sizes)
     window = _hann(sizes[0], image)[:, None] * _hann(sizes[1], image)
     kept[..., rows, columns] = spectrum[..., rows, columns] * window
     smooth: Tensor = torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1)))

@@ -14,6 +14,7 @@ from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise
 from medldm.operators import Composition, LinearOperator
 from medldm_mri import sense, slice_bands
+from medldm_mri.centred_block import centred_block
 from medldm_mri.coil_maps import maps_from_calibration, papers_of
 from medldm_mri.kspace import checked_maps, require_finite, require_signal
 from medldm_mri.masks import SamplingMask, acceleration_of
@@ -90,8 +91,7 @@ class SimultaneousSlices:
         single = torch.empty((slices, self.coils, ny, nx), dtype=torch.complex64)
         for z in range(slices):
             single[z] = Sense(scene.maps(z)[None], torch.ones(ny, nx)).forward(scene.image(z)[None])[0]
-        rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in self._reference(ny, nx))
-        reference = single[..., rows, columns]
+        reference = single[..., *centred_block((ny, nx), (min(ny, self.reference), min(nx, self.reference)))]
         reference = reference + noise.normal(tuple(reference.shape), torch.complex64, "reference", std=std)
         groups = slices // self.bands
         data = noise.normal((groups, self.coils, ny, nx), torch.complex64, "measurement", std=std) * mask
@@ -157,9 +157,6 @@ class SimultaneousSlices:
             return replace(self, coils=measurement.size("coil"), bands=bands).bytes_needed(grid)
         slices, ny, nx = grid.shape
         return self.measurement_bytes(grid) + 3 * 8 * slices * self.coils * ny * nx
-
-    def _reference(self, ny: int, nx: int) -> list[tuple[int, int]]:
-        return [(n, min(n, self.reference)) for n in (ny, nx)]
 
 
 def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
