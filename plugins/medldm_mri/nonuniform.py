@@ -30,11 +30,11 @@ from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.toeplitz import PointSpread
 from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view, plane_of
+from medldm_mri.withheld_lines import tenth_of
 
 NAME = "mri-nonuniform"
 # The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.
 _MATRIX_BYTES = 2**29
-_WITHHELD_SHARE, _WITHHELD_LEAST = 0.1, 2
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,10 @@ class NonuniformMri:
         return image_phase(coarse, acquisition.data, operator)
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
-        """A tenth of the shots, drawn at random, (shot, 1): 1 where withheld."""
-        shots = acquisition.size("shot")
-        many = min(shots - 1, max(_WITHHELD_LEAST, round(_WITHHELD_SHARE * shots)))
-        drawn = torch.zeros(shots, 1)
-        drawn[torch.from_numpy(noise.stream("withheld").permutation(shots)[:many])] = 1
-        return drawn
+        """A tenth of the measured shots, drawn at random, (shot, 1): 1 where withheld."""
+        _, mask = checked_trajectory(acquisition, acquisition.grid)
+        shots = (mask != 0).any(1).cpu()
+        return tenth_of(shots, noise, measured=int(shots.sum()))[:, None]
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the samples of ``coils`` coils, complex64."""
