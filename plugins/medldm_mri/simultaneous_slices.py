@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Annotated, Literal, cast
 
 import torch
@@ -116,8 +118,8 @@ class SimultaneousSlices:
 
         Raises:
             InputRefused: E-MRI-04 k-space has other axes, or mask, reference or maps another size; E-MRI-06 it is not
-                finite; E-MRI-10 a coil measured nothing; E-MRI-05 the grid does not fit; E-ACQ-04 mask, reference or
-                maps are missing.
+                finite; E-MRI-10 a coil measured nothing; E-MRI-05 the grid does not fit; E-MRI-14 bands or shift are
+                no whole numbers; E-ACQ-04 mask, reference or maps are missing.
         """
         mask, bands, shift = _checked(acquisition, grid)
         data = acquisition.data
@@ -153,7 +155,7 @@ class SimultaneousSlices:
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes: measurement, coil maps, and the k-space of all slices apart, twice."""
         if measurement is not None:
-            bands = int(measurement.settings.get("bands", self.bands))
+            bands = _whole_number(measurement, "bands")
             return replace(self, coils=measurement.size("coil"), bands=bands).bytes_needed(grid)
         slices, ny, nx = grid.shape
         return self.measurement_bytes(grid) + 3 * 8 * slices * self.coils * ny * nx
@@ -169,14 +171,14 @@ def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
             why="Slices measured together are one group of complex samples per coil.",
             fix="Name the axes.",
         )
-    bands, shift = (int(acquisition.settings.get(name, 0)) for name in ("bands", "shift"))
-    if bands < 1 or shift < 1 or tuple(grid.shape) != (bands * data.shape[0], *data.shape[-2:]):
+    bands, shift = (_whole_number(acquisition, name) for name in ("bands", "shift"))
+    if tuple(grid.shape) != (bands * data.shape[0], *data.shape[-2:]):
         raise InputRefused(
             "E-MRI-05",
             f"The image grid is {' x '.join(map(str, grid.shape))} (z, y, x); k-space has {data.shape[0]} groups of "
-            f"{bands} slices, shifted by 1/{shift}, and {data.shape[-2]} x {data.shape[-1]} samples.",
+            f"{bands} slices, and {data.shape[-2]} x {data.shape[-1]} samples.",
             why="Every slice belongs to one group.",
-            fix="Store the settings bands and shift of the sequence, and a grid of all slices.",
+            fix="Store the setting bands of the sequence, and a grid of all slices.",
         )
     require_finite(data)
     require_signal(data)
@@ -190,6 +192,20 @@ def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
             fix="Store ones where k-space was measured and zeros elsewhere.",
         )
     return mask, bands, shift
+
+
+def _whole_number(acquisition: Acquisition, name: str) -> int:
+    """A setting of the sequence, ``bands`` or ``shift``."""
+    value = acquisition.settings.get(name)
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+    if not number.is_integer() or number < 1:
+        raise InputRefused(
+            "E-MRI-14",
+            f"The setting {name} is {value!r}, which is no whole number from 1.",
+            why="It is bands slices that were measured together, each shifted by 1/shift of the field of view.",
+            fix="Store bands and shift of the sequence as numbers; a shift of FOV/2 is 2, none at all is 1.",
+        )
+    return int(number)
 
 
 def _checked_reference(acquisition: Acquisition, grid: Grid) -> Tensor:
