@@ -18,7 +18,7 @@ from medldm.operators import Composition, LinearOperator
 from medldm_mri import sense, slice_bands
 from medldm_mri.centred_block import centred_block
 from medldm_mri.coil_maps import maps_from_calibration, papers_of
-from medldm_mri.kspace import checked_maps, require_finite, require_signal
+from medldm_mri.kspace import checked_maps, measured_kspace, require_finite
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import unit_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
@@ -121,21 +121,21 @@ class SimultaneousSlices:
                 finite; E-MRI-10 a coil measured nothing; E-MRI-05 the grid does not fit; E-MRI-14 bands or shift are
                 no whole numbers; E-ACQ-04 mask, reference or maps are missing.
         """
-        mask, bands, shift = _checked(acquisition, grid)
-        data = acquisition.data
+        kspace, mask, bands, shift = _checked(acquisition, grid)
         slices, ny, nx = grid.shape
         if self.maps == "simulated":
             maps = checked_maps(acquisition, grid)
         else:
             maps = maps_from_calibration(self.maps, _checked_reference(acquisition, grid), (ny, nx))
-        shape = (slices, data.shape[1], ny, nx)
-        together = SliceBands(shape, mask, bands=bands, shift=shift, dtype=data.dtype)
+        shape = (slices, kspace.shape[1], ny, nx)
+        together = SliceBands(shape, mask, bands=bands, shift=shift, dtype=kspace.dtype)
         operator = together @ Sense(maps, torch.ones_like(mask), slices=slices)
         return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """``A^H y`` (z, y, x): every slice with the others of its group folded into it."""
-        return operator.H(acquisition.data)
+        kspace, *_ = _checked(acquisition, acquisition.grid)
+        return operator.H(kspace)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from the reference alone: what a least-squares image would add is mostly folding."""
@@ -145,7 +145,8 @@ class SimultaneousSlices:
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """A tenth of the measured lines, or of the samples where there are no lines, (ky, kx): 1 where withheld."""
-        return drawn_tenth(acquisition.tensor("mask") != 0, noise)
+        _, mask, *_ = _checked(acquisition, acquisition.grid)
+        return drawn_tenth(mask != 0, noise)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""
@@ -161,8 +162,8 @@ class SimultaneousSlices:
         return self.measurement_bytes(grid) + 3 * 8 * slices * self.coils * ny * nx
 
 
-def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
-    """Mask (ky, kx), bands and shift of a measurement."""
+def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor, int, int]:
+    """k-space (group, coil, ky, kx), mask (ky, kx), bands and shift of a measurement."""
     data = acquisition.data
     if acquisition.axes != AXES or not data.is_complex():
         raise InputRefused(
@@ -180,18 +181,7 @@ def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
             why="Every slice belongs to one group.",
             fix="Store the setting bands of the sequence, and a grid of all slices.",
         )
-    require_finite(data)
-    require_signal(data)
-    mask = acquisition.tensor("mask").to(data.device)
-    if mask.shape != data.shape[-2:] or not bool((mask >= 0).all()) or not bool((mask > 0).any()):
-        raise InputRefused(
-            "E-MRI-04",
-            f"The mask ({' x '.join(map(str, mask.shape))}) does not fit k-space, has negative weights, or samples "
-            "nothing.",
-            why="It is not known which samples were measured.",
-            fix="Store ones where k-space was measured and zeros elsewhere.",
-        )
-    return mask, bands, shift
+    return *measured_kspace(acquisition), bands, shift
 
 
 def _whole_number(acquisition: Acquisition, name: str) -> int:
