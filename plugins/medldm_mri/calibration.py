@@ -7,6 +7,7 @@ from itertools import product
 from torch import Tensor
 
 from medldm.errors import InputRefused
+from medldm_mri.centred_block import centred_block
 
 # Fewer lines than this show no neighbourhood of samples to learn from. More samples than these, and more along one
 # axis than these, change the maps little: few lines are made up for by their length.
@@ -27,7 +28,7 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
     sizes = [size for size in product(*lengths) if size[0] * size[1] <= _SAMPLES]
     # As wide as the calibration lines allow, then as long as is of use.
     sizes.sort(key=lambda size: (min(size), size[0] * size[1]), reverse=True)
-    best = next((size for size in sizes if bool(sampled[_block(sampled, *size)].all())), (0, 0))
+    best = next((size for size in sizes if bool(sampled[centred_block(sampled.shape, size)].all())), (0, 0))
     if any(n < min(LEAST, size) for n, size in zip(best, sampled.shape, strict=True)):
         raise InputRefused(
             "E-MRI-02",
@@ -35,9 +36,4 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
             why=f"Coil maps are estimated from at least {LEAST} neighbouring lines.",
             fix="Measure more calibration lines; SIMULATED measurements hold their own maps, operator.maps: simulated.",
         )
-    return _block(sampled, *best)
-
-
-def _block(sampled: Tensor, ny: int, nx: int) -> tuple[slice, slice]:
-    top, left = (n // 2 - count // 2 for n, count in zip(sampled.shape, (ny, nx), strict=True))
-    return slice(top, top + ny), slice(left, left + nx)
+    return centred_block(sampled.shape, best)

@@ -16,7 +16,7 @@ from medldm.operators import LinearOperator
 from medldm_mri import sense
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
-from medldm_mri.kspace import AXES, checked_maps, checked_mask
+from medldm_mri.kspace import AXES, checked_kspace, checked_maps
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import measured_phase
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
@@ -98,8 +98,8 @@ class CartesianMri:
                 E-MRI-05 the image grid has another size; E-MRI-02 too few calibration lines; E-ACQ-04 no maps where
                 they are asked for; E-MRI-07 no centre that would show a phase.
         """
-        mask = checked_mask(acquisition)
-        slices, coils, ny, nx = acquisition.data.shape
+        kspace, mask = checked_kspace(acquisition)
+        slices, coils, ny, nx = kspace.shape
         if tuple(grid.shape) != (slices, ny, nx):
             raise InputRefused(
                 "E-MRI-05",
@@ -111,18 +111,19 @@ class CartesianMri:
         if self.maps == "simulated":
             maps = checked_maps(acquisition, grid)
         elif coils == 1:
-            maps = torch.ones((1, 1, ny, nx), dtype=acquisition.data.dtype, device=acquisition.data.device)
+            maps = torch.ones((1, 1, ny, nx), dtype=kspace.dtype, device=kspace.device)
         else:
             separate = separate_calibration(acquisition, ("z", "coil"))
-            maps = maps_from_calibration(self.maps, for_maps(separate, acquisition.data, mask), (ny, nx))
+            maps = maps_from_calibration(self.maps, for_maps(separate, kspace, mask), (ny, nx))
             if self.maps == "jsense" and own_centre(acquisition, mask) is not None:
-                maps = Jsense().refine(maps, acquisition.data, lambda estimate: Sense(estimate, mask))
+                maps = Jsense().refine(maps, kspace, lambda estimate: Sense(estimate, mask))
         operator = Sense(maps, mask, slices=slices)
         return of_images(self.image, operator, lambda: measured_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """The zero-filled image ``A^H y`` (z, y, x); darker than the object by the unsampled energy."""
-        return operator.H(acquisition.data)
+        kspace, _ = checked_kspace(acquisition)
+        return operator.H(kspace)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
@@ -130,7 +131,7 @@ class CartesianMri:
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Lines to try a reconstruction on, see :mod:`medldm_mri.withheld_lines`."""
-        mask = checked_mask(acquisition)
+        _, mask = checked_kspace(acquisition)
         return withheld_lines(mask, noise, own_centre(acquisition, mask))
 
     def measurement_bytes(self, grid: Grid) -> int:

@@ -16,7 +16,7 @@ from medldm.operators import LinearOperator
 from medldm_mri import sense
 from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
-from medldm_mri.kspace import checked_maps, require_finite, require_signal
+from medldm_mri.kspace import checked_maps, measured_kspace
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import image_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
@@ -106,15 +106,14 @@ class CartesianMri3d:
                 E-MRI-10 a coil measured nothing; E-MRI-05 the image grid has another size; E-MRI-02 too few
                 calibration lines; E-ACQ-04 no mask, or no maps where they are asked for.
         """
-        mask = _checked_mask(acquisition, grid)
-        data = acquisition.data
-        coils, nz, ny, nx = data.shape
+        kspace, mask = _checked_kspace(acquisition, grid)
+        coils, nz, ny, nx = kspace.shape
         if self.maps == "simulated":
             maps = checked_maps(acquisition, grid).expand(nz, coils, ny, nx).permute(3, 1, 0, 2)
         elif coils == 1:
-            maps = torch.ones((nx, 1, nz, ny), dtype=data.dtype, device=data.device)
+            maps = torch.ones((nx, 1, nz, ny), dtype=kspace.dtype, device=kspace.device)
         else:
-            planes = to_readout_place(data).contiguous()
+            planes = to_readout_place(kspace).contiguous()
             separate = separate_calibration(acquisition, ("coil", "kx"))
             separate = None if separate is None else to_readout_place(separate)
             maps = maps_from_calibration(self.maps, for_maps(separate, planes, mask), (nz, ny))
@@ -125,22 +124,24 @@ class CartesianMri3d:
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """The zero-filled image ``A^H y`` (z, y, x); darker than the object by the unsampled energy."""
-        return operator.H(acquisition.data)
+        kspace, _ = _checked_kspace(acquisition, acquisition.grid)
+        return operator.H(kspace)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
-        centre = own_centre(acquisition, acquisition.tensor("mask")[..., 0])
+        kspace, mask = _checked_kspace(acquisition, acquisition.grid)
+        centre = own_centre(acquisition, mask)
         if centre is None:
-            return image_phase(None, acquisition.data, operator)
+            return image_phase(None, kspace, operator)
         kz, ky = centre
         nz, ny, _ = acquisition.grid.shape
-        planes = to_readout_place(acquisition.data)
+        planes = to_readout_place(kspace)
         coarse = operator.H(to_readout_frequency(windowed_centre(planes[..., kz, ky], (nz, ny))))
-        return image_phase(coarse, acquisition.data, operator)
+        return image_phase(coarse, kspace, operator)
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Readouts to try a reconstruction on, (kz, ky, 1), see :mod:`medldm_mri.withheld_lines`."""
-        mask = acquisition.tensor("mask")[..., 0]
+        _, mask = _checked_kspace(acquisition, acquisition.grid)
         return withheld_lines(mask, noise, own_centre(acquisition, mask))[..., None]
 
     def measurement_bytes(self, grid: Grid) -> int:
@@ -155,8 +156,8 @@ class CartesianMri3d:
         return 5 * self.measurement_bytes(grid)
 
 
-def _checked_mask(acquisition: Acquisition, grid: Grid) -> Tensor:
-    """The sampling mask (kz, ky) of a measurement, on its device."""
+def _checked_kspace(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor]:
+    """k-space (coil, kz, ky, kx) and the sampling mask (kz, ky) of a measurement."""
     data = acquisition.data
     if acquisition.axes != AXES or not data.is_complex():
         raise InputRefused(
@@ -173,15 +174,5 @@ def _checked_mask(acquisition: Acquisition, grid: Grid) -> Tensor:
             why="The Fourier transform keeps the number of samples.",
             fix="Reconstruct on the grid of the measurement: operator.grid: native.",
         )
-    require_finite(data.transpose(0, 1))
-    require_signal(data.transpose(0, 1))
-    mask = acquisition.tensor("mask").to(data.device)
-    if mask.shape != (*data.shape[1:3], 1) or not bool((mask >= 0).all()) or not bool((mask > 0).any()):
-        raise InputRefused(
-            "E-MRI-04",
-            f"The mask ({' x '.join(map(str, mask.shape))}) is not {data.shape[1]} x {data.shape[2]} x 1 (kz, ky, 1), "
-            "has negative weights, or samples nothing.",
-            why="It is not known which readouts were measured.",
-            fix="Store ones where a readout was measured and zeros elsewhere.",
-        )
-    return mask[..., 0]
+    kspace, mask = measured_kspace(acquisition)
+    return kspace, mask[..., 0]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medldm.errors import InputRefused
 from medldm.operators import conjugate_gradient
+from medldm_mri.centred_block import centred_block
 from medldm_mri.nonuniform_sense import NonuniformSense
 
 # A block smaller than this shows too little of the coils; a larger one than this changes the maps little.
@@ -37,7 +38,7 @@ def central_kspace(kspace: Tensor, points: Tensor, operator: NonuniformSense) ->
     ny, nx = operator.domain.shape[1:]
     measured = points[operator.weights.flatten().cpu() > 0]
     size = _covered(measured, (ny, nx))
-    top, left = ny // 2 - size // 2, nx // 2 - size // 2
+    rows, columns = centred_block((ny, nx), (size, size))
     gram = operator.gram
     preconditioner = operator.preconditioner(kspace.real.new_ones(()))(_WEIGHT)
     centre = kspace.new_empty((*kspace.shape[:2], size, size))
@@ -52,7 +53,7 @@ def central_kspace(kspace: Tensor, points: Tensor, operator: NonuniformSense) ->
         )
         shifted = torch.fft.ifftshift(images, dim=(-2, -1))
         spectrum = torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=(-2, -1))
-        centre[z] = spectrum[:, top : top + size, left : left + size]
+        centre[z] = spectrum[:, rows, columns]
     return centre
 
 

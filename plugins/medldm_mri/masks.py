@@ -18,6 +18,7 @@ from torch import Tensor
 
 from medldm.errors import UsageError
 from medldm.inference import Noise
+from medldm_mri.centred_block import centred
 
 Kind = Literal[
     "uniform", "random", "variable-density-1d", "poisson-disc-1d", "random-2d", "variable-density-2d", "poisson-disc-2d"
@@ -64,7 +65,7 @@ class SamplingMask:
                 reaches beyond the measured side.
         """
         grid = shape if self.is_2d else (shape[0], 1) if self.axis == "y" else (1, shape[1])
-        block = tuple(slice(0, 1) if n == 1 else _centred(n, self.calibration) for n in grid)
+        block = tuple(centred(n, 1 if n == 1 else min(n, round(self.calibration * n))) for n in grid)
         calibrated = np.zeros(grid, dtype=bool)
         calibrated[block] = True
         beyond = self._beyond(grid)
@@ -108,11 +109,6 @@ class SamplingMask:
 def acceleration_of(mask: Tensor) -> float:
     """Samples of the grid per measured one."""
     return mask.numel() / max(1, int((mask != 0).sum()))
-
-
-def _centred(n: int, fraction: float) -> slice:
-    count = min(n, round(fraction * n))
-    return slice(n // 2 - count // 2, n // 2 - count // 2 + count)
 
 
 def _radius(grid: tuple[int, int]) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ from medldm.data import Acquisition
 from medldm.errors import InputRefused
 from medldm.inference import HasPreconditioner
 from medldm.operators import LinearOperator, conjugate_gradient
-from medldm_mri.kspace import checked_mask
+from medldm_mri.centred_block import centred_block
+from medldm_mri.kspace import checked_kspace
 from medldm_mri.separate_calibration import own_centre
 
 # Of the phase that calibration lines miss: a half-width in cycles per field of view, as 16 calibration lines have it.
@@ -38,7 +39,7 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
     Raises:
         InputRefused: E-MRI-07 when there is no such centre; E-MRI-04, E-MRI-06 when k-space cannot be understood.
     """
-    mask = checked_mask(acquisition)
+    kspace, mask = checked_kspace(acquisition)
     try:
         centre = own_centre(acquisition, mask)
     except InputRefused as error:
@@ -48,10 +49,9 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
             why=error.what,
             fix="Measure more calibration lines, or use a prior of complex images: prior.complex: channels.",
         ) from error
-    data = acquisition.data
     if centre is None:
-        return image_phase(None, data, operator)
-    return image_phase(operator.H(windowed_centre(data[..., *centre], data.shape[-2:])), data, operator)
+        return image_phase(None, kspace, operator)
+    return image_phase(operator.H(windowed_centre(kspace[..., *centre], kspace.shape[-2:])), kspace, operator)
 
 
 def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
@@ -62,10 +62,9 @@ def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
         shape: of the whole plane (ky, kx).
     """
     sizes = calibration.shape[-2:]
-    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, sizes, strict=True))
     window = _hann(sizes[0], calibration)[:, None] * _hann(sizes[1], calibration)
     centre = calibration.new_zeros((*calibration.shape[:2], *shape))
-    centre[..., rows, columns] = calibration * window
+    centre[..., *centred_block(shape, sizes)] = calibration * window
     return centre
 
 
@@ -75,7 +74,7 @@ def image_phase(coarse: Tensor | None, kspace: Tensor, operator: LinearOperator)
     Args:
         coarse: image (z, y, x) of the centre of k-space; None takes a low-pass of the least-squares image, since a
             separate calibration shows the phase of another contrast.
-        kspace: all that was measured.
+        kspace: all that was measured, 0 where nothing was.
         operator: image to k-space.
     """
     unit = kspace.real.new_ones(())
@@ -102,7 +101,7 @@ def _smooth(image: Tensor) -> Tensor:
     spectrum = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
     kept = torch.zeros_like(spectrum)
     sizes = [min(n, 2 * _CYCLES - 1) for n in image.shape[-2:]]
-    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(image.shape[-2:], sizes, strict=True))
+    rows, columns = centred_block(image.shape[-2:], sizes)
     window = _hann(sizes[0], image)[:, None] * _hann(sizes[1], image)
     kept[..., rows, columns] = spectrum[..., rows, columns] * window
     smooth: Tensor = torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1)))

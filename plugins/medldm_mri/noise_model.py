@@ -11,7 +11,7 @@ from torch import Tensor
 from medldm.data import Acquisition, object_mean
 from medldm.inference import Gaussian, Likelihood, measurement_noise
 from medldm.operators import LinearOperator
-from medldm_mri.kspace import AXES, checked_mask
+from medldm_mri.kspace import measured_kspace
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class GaussianKSpace:
     std: Literal["acquisition"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "acquisition"
 
     def __call__(self, acquisition: Acquisition, operator: LinearOperator) -> Likelihood:
-        """The likelihood of a measurement; samples outside its mask, if it has one, are no degrees of freedom.
+        """The likelihood of a measurement; samples that its mask leaves out are no degrees of freedom.
 
         Raises:
             UsageError: E-LIK-09 when the noise is neither known nor given.
+            InputRefused: those of :func:`medldm_mri.kspace.measured_kspace`.
         """
-        # Only Cartesian k-space may tell its mask by its zeros.
-        sampled = checked_mask(acquisition) if acquisition.axes == AXES else acquisition.tensors.get("mask")
-        return Gaussian(operator, acquisition.data, measurement_noise(acquisition, self.std), sampled=sampled)
+        kspace, mask = measured_kspace(acquisition)
+        return Gaussian(operator, kspace, measurement_noise(acquisition, self.std), sampled=mask)

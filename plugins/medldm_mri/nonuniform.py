@@ -20,21 +20,21 @@ from medldm_mri.density_compensation import pipe_menon, ramp
 from medldm_mri.finufft_transform import FinufftTransform, has_finufft
 from medldm_mri.gridding import Gridding, matrix_bytes
 from medldm_mri.jsense import Jsense
-from medldm_mri.kspace import checked_maps
+from medldm_mri.kspace import SHOT_AXES, checked_maps
 from medldm_mri.measured_phase import image_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
-from medldm_mri.nonuniform_kspace import AXES, checked_trajectory
+from medldm_mri.nonuniform_kspace import checked_shots
 from medldm_mri.nonuniform_sense import NonuniformSense
 from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.toeplitz import PointSpread
 from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view, plane_of
+from medldm_mri.withheld_lines import tenth_of
 
 NAME = "mri-nonuniform"
 # The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.
 _MATRIX_BYTES = 2**29
-_WITHHELD_SHARE, _WITHHELD_LEAST = 0.1, 2
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class NonuniformMri:
         tensors = {"trajectory": trajectory}
         if self.maps == "simulated":
             tensors["maps"] = scene.array.all()
-        return scene.measured(NAME, data, AXES, tensors=tensors, settings=settings, noise_std=std)
+        return scene.measured(NAME, data, SHOT_AXES, tensors=tensors, settings=settings, noise_std=std)
 
     def operator(self, acquisition: Acquisition, grid: Grid) -> LinearOperator:
         """The SENSE operator of a measurement; its coil maps are estimated here.
@@ -124,23 +124,22 @@ class NonuniformMri:
 
     def _sense(self, acquisition: Acquisition, grid: Grid) -> NonuniformSense:
         """The operator of complex images."""
-        data = acquisition.data
-        encode, points = self._encoding(acquisition, grid)
-        slices, coils = data.shape[:2]
+        kspace, points, encode = self._encoding(acquisition, grid)
+        slices, coils = kspace.shape[:2]
         if self.maps == "simulated":
             return encode(checked_maps(acquisition, grid), slices)
-        alone = torch.ones((1, 1, *grid.shape[1:]), dtype=data.dtype, device=data.device)
+        alone = torch.ones((1, 1, *grid.shape[1:]), dtype=kspace.dtype, device=kspace.device)
         if coils == 1:
             return encode(alone, slices)
-        calibration = central_kspace(data, points, encode(alone, coils))
+        calibration = central_kspace(kspace, points, encode(alone, coils))
         maps = maps_from_calibration(self.maps, calibration, plane_of(grid))
         if self.maps == "jsense":
-            maps = Jsense().refine(maps, data, encode)
+            maps = Jsense().refine(maps, kspace, encode)
         return encode(maps, slices)
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """The gridded image ``A^H D y`` (z, y, x): D compensates the density; scaled to fit ``y`` best."""
-        trajectory, mask = checked_trajectory(acquisition, acquisition.grid)
+        kspace, mask, trajectory = checked_shots(acquisition, acquisition.grid)
         points = cycles_per_field_of_view(trajectory, acquisition.grid)
         if self.density == "ramp":
             weights = ramp(points, len(trajectory))
@@ -149,28 +148,26 @@ class NonuniformMri:
             measured = mask.flatten().cpu() > 0
             weights = torch.zeros(len(points), dtype=torch.float64)
             weights[measured] = pipe_menon(points[measured], plane_of(acquisition.grid))
-        image = operator.H(acquisition.data * weights.to(mask).view(mask.shape))
+        image = operator.H(kspace * weights.to(mask).view(mask.shape))
         explained = operator(image)
         norm = float(explained.abs().square().sum())
-        return image * (float((explained.conj() * acquisition.data).sum().real) / norm) if norm else image
+        return image * (float((explained.conj() * kspace).sum().real) / norm) if norm else image
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
         grid, sense = acquisition.grid, cast(NonuniformSense, operator)
-        encode, points = self._encoding(acquisition, grid)
+        kspace, points, encode = self._encoding(acquisition, grid)
         alone = torch.ones((1, 1, *grid.shape[1:]), dtype=sense.maps.dtype, device=sense.maps.device)
-        centre = central_kspace(acquisition.data, points, encode(alone, acquisition.data.shape[1]))
+        centre = central_kspace(kspace, points, encode(alone, kspace.shape[1]))
         cartesian = Sense(sense.maps, torch.ones(grid.shape[1:]), slices=grid.shape[0])
         coarse = cartesian.adjoint(windowed_centre(centre, grid.shape[1:]))
-        return image_phase(coarse, acquisition.data, operator)
+        return image_phase(coarse, kspace, operator)
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
-        """A tenth of the shots, drawn at random, (shot, 1): 1 where withheld."""
-        shots = acquisition.size("shot")
-        many = min(shots - 1, max(_WITHHELD_LEAST, round(_WITHHELD_SHARE * shots)))
-        drawn = torch.zeros(shots, 1)
-        drawn[torch.from_numpy(noise.stream("withheld").permutation(shots)[:many])] = 1
-        return drawn
+        """A tenth of the measured shots, drawn at random, (shot, 1): 1 where withheld."""
+        _, mask, _ = checked_shots(acquisition, acquisition.grid)
+        shots = (mask != 0).any(1).cpu()
+        return tenth_of(shots, noise, measured=int(shots.sum()))[:, None]
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the samples of ``coils`` coils, complex64."""
@@ -194,18 +191,18 @@ class NonuniformMri:
         # Sorting the matrices takes as much again.
         return kept + stored + 2 * transform + scratch
 
-    def _encoding(self, acquisition: Acquisition, grid: Grid) -> tuple[Callable[..., NonuniformSense], Tensor]:
-        """What makes the operator of given coil maps, with one transform for all of them; and the points."""
-        trajectory, mask = checked_trajectory(acquisition, grid)
+    def _encoding(self, acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor, Callable[..., NonuniformSense]]:
+        """k-space, its points, and what makes the operator of given coil maps, with one transform for all of them."""
+        kspace, mask, trajectory = checked_shots(acquisition, grid)
         points = cycles_per_field_of_view(trajectory, grid)
-        dtype, device = acquisition.data.dtype, acquisition.data.device
+        dtype, device = kspace.dtype, kspace.device
         transform = self._transform(points, grid, dtype).to(device)
-        spread = PointSpread(points, mask.flatten().double() ** 2, plane_of(grid), dtype).to(device)
+        spread = PointSpread(points, mask.flatten().double(), plane_of(grid), dtype).to(device)
 
         def encode(maps: Tensor, slices: int | None = None) -> NonuniformSense:
             return NonuniformSense(maps, transform, mask, spread, slices=slices)
 
-        return encode, points
+        return kspace, points, encode
 
     def _transform(
         self, points: Tensor, grid: Grid, dtype: torch.dtype = torch.complex64

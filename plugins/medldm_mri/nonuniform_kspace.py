@@ -9,30 +9,30 @@ from torch import Tensor
 
 from medldm.data import Acquisition, Grid
 from medldm.errors import InputRefused
-from medldm_mri.kspace import require_finite, require_signal
+from medldm_mri.kspace import SHOT_AXES, measured_kspace
 
-AXES = ("z", "coil", "shot", "sample")
 # Points may lie outside the grid's k-space by this share: rounded positions, gradients that overshoot a little.
 _BEYOND = 0.02
 # A trajectory that covers less than this share of it is one in other units, or the grid is far too fine for it.
 _LEAST_COVERED = 1 / 16
 
 
-def checked_trajectory(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The trajectory (shot, sample, 2) in 1/mm, float64 on the CPU, and the mask (shot, sample) of a measurement.
+def checked_shots(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """k-space (z, coil, shot, sample), its mask (shot, sample), and its trajectory (shot, sample, 2).
 
-    A measurement without a mask was sampled everywhere.
+    The trajectory is in 1/mm, float64 on the CPU; k-space and mask are those of
+    :func:`medldm_mri.kspace.measured_kspace`.
 
     Raises:
-        InputRefused: E-MRI-04 k-space is not complex (z, coil, shot, sample), or mask or image grid do not fit;
-            E-MRI-06 a sample is NaN or infinite; E-MRI-10 a coil that measured nothing; E-ACQ-04 no trajectory;
-            E-MRI-09 a trajectory of other sizes; E-MRI-08 one in other units.
+        InputRefused: E-MRI-04 k-space is not complex (z, coil, shot, sample); E-MRI-05 the image grid does not fit;
+            E-ACQ-04 no trajectory; E-MRI-09 a trajectory of other sizes; E-MRI-08 one in other units; those of
+            :func:`medldm_mri.kspace.measured_kspace`.
     """
     data = acquisition.data
-    if acquisition.axes != AXES or not data.is_complex():
+    if acquisition.axes != SHOT_AXES or not data.is_complex():
         raise InputRefused(
             "E-MRI-04",
-            f"The measurement is {data.dtype} with axes {acquisition.axes}, not complex with axes {AXES}.",
+            f"The measurement is {data.dtype} with axes {acquisition.axes}, not complex with axes {SHOT_AXES}.",
             why="Along a trajectory k-space is a stack of slices of complex samples per coil and shot.",
             fix="Transform along a Cartesian third direction first, and name the axes.",
         )
@@ -43,8 +43,7 @@ def checked_trajectory(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Te
             why="Every slice is measured by itself.",
             fix="Reconstruct on the grid of the measurement: operator.grid: native.",
         )
-    require_finite(data)
-    require_signal(data)
+    kspace, mask = measured_kspace(acquisition)
     trajectory = acquisition.tensor("trajectory").detach().double().cpu()
     if trajectory.shape != (*data.shape[-2:], 2):
         raise InputRefused(
@@ -55,16 +54,7 @@ def checked_trajectory(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Te
             fix="Store the trajectory as (shot, sample, 2): ky and kx in 1/mm.",
         )
     _require_units(trajectory, grid)
-    mask = acquisition.tensors.get("mask", torch.ones(data.shape[-2:]))
-    if mask.shape != data.shape[-2:] or not bool((mask >= 0).all()) or not bool((mask > 0).any()):
-        raise InputRefused(
-            "E-MRI-04",
-            f"The mask ({' x '.join(map(str, mask.shape))}) does not fit {data.shape[-2]} shots of {data.shape[-1]} "
-            "samples, has negative weights, or samples nothing.",
-            why="It is not known which samples were measured.",
-            fix="Store ones where k-space was measured and zeros elsewhere.",
-        )
-    return trajectory, mask.to(data.device)
+    return kspace, mask, trajectory
 
 
 def _require_units(trajectory: Tensor, grid: Grid) -> None:

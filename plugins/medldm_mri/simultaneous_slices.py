@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Annotated, Literal, cast
 
 import torch
@@ -14,8 +16,9 @@ from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise
 from medldm.operators import Composition, LinearOperator
 from medldm_mri import sense, slice_bands
+from medldm_mri.centred_block import centred_block
 from medldm_mri.coil_maps import maps_from_calibration, papers_of
-from medldm_mri.kspace import checked_maps, require_finite, require_signal
+from medldm_mri.kspace import checked_maps, measured_kspace, require_finite
 from medldm_mri.masks import SamplingMask, acceleration_of
 from medldm_mri.measured_phase import unit_phase, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
@@ -90,8 +93,7 @@ class SimultaneousSlices:
         single = torch.empty((slices, self.coils, ny, nx), dtype=torch.complex64)
         for z in range(slices):
             single[z] = Sense(scene.maps(z)[None], torch.ones(ny, nx)).forward(scene.image(z)[None])[0]
-        rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in self._reference(ny, nx))
-        reference = single[..., rows, columns]
+        reference = single[..., *centred_block((ny, nx), (min(ny, self.reference), min(nx, self.reference)))]
         reference = reference + noise.normal(tuple(reference.shape), torch.complex64, "reference", std=std)
         groups = slices // self.bands
         data = noise.normal((groups, self.coils, ny, nx), torch.complex64, "measurement", std=std) * mask
@@ -116,24 +118,24 @@ class SimultaneousSlices:
 
         Raises:
             InputRefused: E-MRI-04 k-space has other axes, or mask, reference or maps another size; E-MRI-06 it is not
-                finite; E-MRI-10 a coil measured nothing; E-MRI-05 the grid does not fit; E-ACQ-04 mask, reference or
-                maps are missing.
+                finite; E-MRI-10 a coil measured nothing; E-MRI-05 the grid does not fit; E-MRI-14 bands or shift are
+                no whole numbers; E-ACQ-04 mask, reference or maps are missing.
         """
-        mask, bands, shift = _checked(acquisition, grid)
-        data = acquisition.data
+        kspace, mask, bands, shift = _checked(acquisition, grid)
         slices, ny, nx = grid.shape
         if self.maps == "simulated":
             maps = checked_maps(acquisition, grid)
         else:
             maps = maps_from_calibration(self.maps, _checked_reference(acquisition, grid), (ny, nx))
-        shape = (slices, data.shape[1], ny, nx)
-        together = SliceBands(shape, mask, bands=bands, shift=shift, dtype=data.dtype)
+        shape = (slices, kspace.shape[1], ny, nx)
+        together = SliceBands(shape, mask, bands=bands, shift=shift, dtype=kspace.dtype)
         operator = together @ Sense(maps, torch.ones_like(mask), slices=slices)
         return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
 
     def start(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """``A^H y`` (z, y, x): every slice with the others of its group folded into it."""
-        return operator.H(acquisition.data)
+        kspace, *_ = _checked(acquisition, acquisition.grid)
+        return operator.H(kspace)
 
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from the reference alone: what a least-squares image would add is mostly folding."""
@@ -143,7 +145,8 @@ class SimultaneousSlices:
 
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """A tenth of the measured lines, or of the samples where there are no lines, (ky, kx): 1 where withheld."""
-        return drawn_tenth(acquisition.tensor("mask") != 0, noise)
+        _, mask, *_ = _checked(acquisition, acquisition.grid)
+        return drawn_tenth(mask != 0, noise)
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""
@@ -153,17 +156,14 @@ class SimultaneousSlices:
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         """Peak bytes: measurement, coil maps, and the k-space of all slices apart, twice."""
         if measurement is not None:
-            bands = int(measurement.settings.get("bands", self.bands))
+            bands = _whole_number(measurement, "bands")
             return replace(self, coils=measurement.size("coil"), bands=bands).bytes_needed(grid)
         slices, ny, nx = grid.shape
         return self.measurement_bytes(grid) + 3 * 8 * slices * self.coils * ny * nx
 
-    def _reference(self, ny: int, nx: int) -> list[tuple[int, int]]:
-        return [(n, min(n, self.reference)) for n in (ny, nx)]
 
-
-def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
-    """Mask (ky, kx), bands and shift of a measurement."""
+def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, Tensor, int, int]:
+    """k-space (group, coil, ky, kx), mask (ky, kx), bands and shift of a measurement."""
     data = acquisition.data
     if acquisition.axes != AXES or not data.is_complex():
         raise InputRefused(
@@ -172,27 +172,30 @@ def _checked(acquisition: Acquisition, grid: Grid) -> tuple[Tensor, int, int]:
             why="Slices measured together are one group of complex samples per coil.",
             fix="Name the axes.",
         )
-    bands, shift = (int(acquisition.settings.get(name, 0)) for name in ("bands", "shift"))
-    if bands < 1 or shift < 1 or tuple(grid.shape) != (bands * data.shape[0], *data.shape[-2:]):
+    bands, shift = (_whole_number(acquisition, name) for name in ("bands", "shift"))
+    if tuple(grid.shape) != (bands * data.shape[0], *data.shape[-2:]):
         raise InputRefused(
             "E-MRI-05",
             f"The image grid is {' x '.join(map(str, grid.shape))} (z, y, x); k-space has {data.shape[0]} groups of "
-            f"{bands} slices, shifted by 1/{shift}, and {data.shape[-2]} x {data.shape[-1]} samples.",
+            f"{bands} slices, and {data.shape[-2]} x {data.shape[-1]} samples.",
             why="Every slice belongs to one group.",
-            fix="Store the settings bands and shift of the sequence, and a grid of all slices.",
+            fix="Store the setting bands of the sequence, and a grid of all slices.",
         )
-    require_finite(data)
-    require_signal(data)
-    mask = acquisition.tensor("mask").to(data.device)
-    if mask.shape != data.shape[-2:] or not bool((mask >= 0).all()) or not bool((mask > 0).any()):
+    return *measured_kspace(acquisition), bands, shift
+
+
+def _whole_number(acquisition: Acquisition, name: str) -> int:
+    """A setting of the sequence, ``bands`` or ``shift``."""
+    value = acquisition.settings.get(name)
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+    if not number.is_integer() or number < 1:
         raise InputRefused(
-            "E-MRI-04",
-            f"The mask ({' x '.join(map(str, mask.shape))}) does not fit k-space, has negative weights, or samples "
-            "nothing.",
-            why="It is not known which samples were measured.",
-            fix="Store ones where k-space was measured and zeros elsewhere.",
+            "E-MRI-14",
+            f"The setting {name} is {value!r}, which is no whole number from 1.",
+            why="It is bands slices that were measured together, each shifted by 1/shift of the field of view.",
+            fix="Store bands and shift of the sequence as numbers; a shift of FOV/2 is 2, none at all is 1.",
         )
-    return mask, bands, shift
+    return int(number)
 
 
 def _checked_reference(acquisition: Acquisition, grid: Grid) -> Tensor:

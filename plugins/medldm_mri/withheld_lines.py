@@ -13,7 +13,7 @@ _SHARE, _LEAST = 0.1, 2
 def withheld_lines(mask: Tensor, noise: Noise, centre: tuple[slice, slice] | None) -> Tensor:
     """A tenth of the sampled lines outside the centre of k-space, (ky, kx): 1 where withheld.
 
-    Where the mask has no lines but points, a tenth of its points.
+    Where the mask has no lines but points, or the centre touches all of its lines, a tenth of its points.
 
     Args:
         mask: (ky, kx), not zero where sampled.
@@ -28,7 +28,10 @@ def withheld_lines(mask: Tensor, noise: Noise, centre: tuple[slice, slice] | Non
 
 
 def drawn_tenth(sampled: Tensor, noise: Noise, free: Tensor | None = None) -> Tensor:
-    """A tenth of the sampled lines, or of the samples where the mask has no lines, (ky, kx): 1 where drawn.
+    """A tenth of the sampled lines, or of the samples where there are no lines to draw, (ky, kx): 1 where drawn.
+
+    A mask of whole rows falls apart into rows, or else into columns, and the reverse: both are tried before its points.
+    Something is always left; nothing is drawn where nothing is free.
 
     Args:
         sampled: (ky, kx), bool.
@@ -37,16 +40,25 @@ def drawn_tenth(sampled: Tensor, noise: Noise, free: Tensor | None = None) -> Te
     """
     sampled = sampled.cpu()
     free = sampled if free is None else free
-    if bool((sampled == sampled[:, :1]).all()):
-        return _drawn(free.all(1), noise)[:, None].expand(sampled.shape)
-    if bool((sampled == sampled[:1]).all()):
-        return _drawn(free.all(0), noise)[None].expand(sampled.shape)
-    return _drawn(free.flatten(), noise).reshape(sampled.shape)
+    rows, columns = (bool((sampled == line).all()) for line in (sampled[:, :1], sampled[:1]))
+    for along in (1, 0) if rows else (0, 1) if columns else ():
+        some = sampled.any(along)
+        drawn = tenth_of(some & (free | ~sampled).all(along), noise, measured=int(some.sum()))
+        if bool(drawn.any()):
+            return drawn.unsqueeze(along) * sampled
+    return tenth_of(free.flatten(), noise, measured=int(sampled.sum())).reshape(sampled.shape)
 
 
-def _drawn(candidates: Tensor, noise: Noise) -> Tensor:
+def tenth_of(candidates: Tensor, noise: Noise, *, measured: int) -> Tensor:
+    """A tenth of the candidates, at least two, (candidate,): 1 where drawn.
+
+    Args:
+        candidates: bool.
+        noise: which of them is drawn.
+        measured: how many there are with those that are no candidates; one is left of them.
+    """
     places = candidates.nonzero().flatten()
-    many = min(len(places), max(_LEAST, round(_SHARE * len(places))))
+    many = min(len(places), measured - 1, max(_LEAST, round(_SHARE * len(places))))
     order = torch.from_numpy(noise.stream("withheld").permutation(len(places))[:many])
     drawn = torch.zeros(len(candidates))
     drawn[places[order]] = 1

@@ -143,7 +143,7 @@ def test_slices_that_do_not_divide_into_groups_are_refused() -> None:
         ("calibration", "E-MRI-02"),
         ("no reference", "E-ACQ-04"),
         ("short reference", "E-MRI-04"),
-        ("no bands", "E-MRI-05"),
+        ("no bands", "E-MRI-14"),
     ],
 )
 def test_refusals(change: str, code: str) -> None:
@@ -157,7 +157,7 @@ def test_refusals(change: str, code: str) -> None:
     if change == "axes":
         axes = ("z", "coil", "ky", "kx")
     elif change == "nan":
-        data[1, 2, 3, 4] = math.nan
+        data[1, 6, 20, 4] = math.nan
     elif change == "silent coil":
         data[2] = 0
     elif change == "grid":
@@ -193,3 +193,22 @@ def test_they_state_their_memory(physics: CartesianMri3d | SimultaneousSlices) -
         physics = dataclasses.replace(physics, mask=MASK)
     assert physics.measurement_bytes(volume.grid) == 8 * physics.simulate(volume, Noise(1)).data.numel()
     assert physics.bytes_needed(volume.grid) > 3 * physics.measurement_bytes(volume.grid)
+
+
+@pytest.mark.parametrize("setting", ["bands", "shift"])
+@pytest.mark.parametrize("value", [2.5, True, "2", "FOV/2", 0, -2, math.nan, None])
+def test_bands_and_shift_are_whole_numbers(setting: str, value: object) -> None:
+    physics = SimultaneousSlices(coils=4, bands=2, shift=2, maps="simulated")
+    acquisition = physics.simulate(object_of((2, 40, 32)), Noise(1))
+    expected = physics.operator(acquisition, acquisition.grid)
+    same, other = (
+        dataclasses.replace(acquisition, settings={**acquisition.settings, setting: number}) for number in (2.0, value)
+    )
+    image = expected.domain.randn(generator=torch.Generator().manual_seed(1))
+    assert torch.equal(physics.operator(same, same.grid)(image), expected(image))
+    uses = [physics.operator] + ([physics.bytes_needed] if setting == "bands" else [])
+    for use in uses:
+        arguments = (other, other.grid) if use == physics.operator else (other.grid, other)
+        with pytest.raises(InputRefused) as refusal:
+            use(*arguments)  # type: ignore[operator]
+        assert refusal.value.code == "E-MRI-14"
