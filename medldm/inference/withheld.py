@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from medldm.data import Acquisition
@@ -19,6 +20,8 @@ from medldm.inference.gaussian import Gaussian
 from medldm.inference.likelihood import Likelihood
 from medldm.inference.noise import Noise
 from medldm.inference.weighted_gaussian import WeightedGaussian
+
+_SHARE, _LEAST = 0.1, 2
 
 
 @runtime_checkable
@@ -36,6 +39,24 @@ class CanWithhold(Protocol):
             noise: which of them is drawn.
         """
         ...
+
+
+def tenth_of(candidates: Tensor, noise: Noise, *, measured: int) -> Tensor:
+    """A tenth of the lines, shots or views that may be withheld, at least two, (candidate,): 1 where drawn.
+
+    Drawn at random, since equal steps would alias.
+
+    Args:
+        candidates: bool.
+        noise: which of them is drawn.
+        measured: how many there are with those that are no candidates; one is left of them.
+    """
+    places = candidates.nonzero().flatten().cpu()
+    many = min(len(places), measured - 1, max(_LEAST, round(_SHARE * len(places))))
+    order = torch.from_numpy(noise.stream("withheld").permutation(len(places))[:many])
+    drawn = torch.zeros(len(candidates))
+    drawn[places[order]] = 1
+    return drawn
 
 
 def without(likelihood: Likelihood, withheld: Tensor) -> Likelihood | None:

@@ -6,13 +6,9 @@ import torch
 from torch import Tensor
 
 from medldm.inference import Noise
-
-_SHARE, _LEAST = 0.1, 2
+from medldm.inference.withheld import tenth_of
 
 
 def withheld_views(views: int, noise: Noise) -> Tensor:
-    """A tenth of the views, (1, view, 1): 1 where withheld. Drawn at random, since equal steps would alias."""
-    many = min(views - 1, max(_LEAST, round(_SHARE * views)))
-    drawn = torch.zeros(1, views, 1)
-    drawn[0, torch.from_numpy(noise.stream("withheld").permutation(views)[:many])] = 1
-    return drawn
+    """A tenth of the views, (1, view, 1): 1 where withheld."""
+    return tenth_of(torch.ones(views, dtype=torch.bool), noise, measured=views).view(1, views, 1)

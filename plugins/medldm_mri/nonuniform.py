@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
 from medldm.inference import Noise
+from medldm.inference.withheld import tenth_of
 from medldm.operators import LinearOperator
 from medldm_mri import finufft_transform, kaiser_bessel, nonuniform_sense
 from medldm_mri.central_kspace import central_kspace
@@ -30,7 +31,6 @@ from medldm_mri.sense import Sense
 from medldm_mri.simulated_object import PhaseOption, SimulatedObject
 from medldm_mri.toeplitz import PointSpread
 from medldm_mri.trajectory import Trajectory, cycles_per_field_of_view, plane_of
-from medldm_mri.withheld_lines import tenth_of
 
 NAME = "mri-nonuniform"
 # The matrices of gridding may take so much; beyond it FINUFFT, which has none, where it is installed.

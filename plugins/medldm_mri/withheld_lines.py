@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from medldm.inference import Noise
-
-_SHARE, _LEAST = 0.1, 2
+from medldm.inference.withheld import tenth_of
 
 
 def withheld_lines(mask: Tensor, noise: Noise, centre: tuple[slice, slice] | None) -> Tensor:
@@ -47,19 +45,3 @@ def drawn_tenth(sampled: Tensor, noise: Noise, free: Tensor | None = None) -> Te
         if bool(drawn.any()):
             return drawn.unsqueeze(along) * sampled
     return tenth_of(free.flatten(), noise, measured=int(sampled.sum())).reshape(sampled.shape)
-
-
-def tenth_of(candidates: Tensor, noise: Noise, *, measured: int) -> Tensor:
-    """A tenth of the candidates, at least two, (candidate,): 1 where drawn.
-
-    Args:
-        candidates: bool.
-        noise: which of them is drawn.
-        measured: how many there are with those that are no candidates; one is left of them.
-    """
-    places = candidates.nonzero().flatten()
-    many = min(len(places), measured - 1, max(_LEAST, round(_SHARE * len(places))))
-    order = torch.from_numpy(noise.stream("withheld").permutation(len(places))[:many])
-    drawn = torch.zeros(len(candidates))
-    drawn[places[order]] = 1
-    return drawn
