@@ -109,6 +109,7 @@ def _read(path: Path, request: ReadRequest, rows: int | None = None) -> Projecti
         photons=field.photons,
         electronic_std=field.electronic_std,
         counts=photons,
+        mu_water=stated.mu_water_per_mm,
         problems=(*problems, *field.problems, *more, *warning),
         facts=facts,
     )

@@ -1,4 +1,4 @@
-"""Which JSON files are taken for projections."""
+"""Which JSON files are taken for projections, and what may stand in that beside a scan."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 
-from medldm.data import ReadRequest
+from medldm.data import Acquisition, ReadRequest
+from medldm.testing import ReaderExample
 from medldm_rawdata.array_reader import KSpaceArrayReader
+from medldm_rawdata.projections import examples
+from medldm_rawdata.projections.ct_pd import CtPdReader
 from medldm_rawdata.projections.examples import discs, sinogram_header
 from medldm_rawdata.projections.sinogram_file import SinogramReader
+from medldm_rawdata.projections.stated import Stated
 
 
 def test_the_format_may_stand_anywhere_in_the_json(tmp_path: Path) -> None:
@@ -47,3 +52,32 @@ def test_a_slip_in_the_json_is_named(tmp_path: Path) -> None:
     assert SinogramReader().accepts(path)
     (row,) = SinogramReader().inspect(path)
     assert [problem.code for problem in row.problems] == ["E-PRJ-16"]
+
+
+@pytest.mark.parametrize(
+    "example", [examples.data_exchange(), examples.htc(), examples.ct_pd()], ids=lambda e: e.expected.physics
+)
+def test_the_attenuation_of_water_beside_a_scan_makes_hounsfield_units(tmp_path: Path, example: ReaderExample) -> None:
+    path = example.make(tmp_path)
+    beside = path.with_name(f"{path.stem}.medldm.json")
+    stated = json.loads(beside.read_text()) if beside.exists() else {}
+    beside.write_text(json.dumps(stated | {"mu_water_per_mm": 0.025}))
+    (found,) = example.reader.read(path, ReadRequest())
+    assert isinstance(found, Acquisition)
+    assert found.settings["mu_water_per_mm"] == 0.025
+    assert found.output.target == "HU"
+    np.testing.assert_allclose([found.output(0.0), found.output(0.025)], [-1000, 0], atol=1e-9)
+
+
+def test_a_folder_may_be_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = examples.ct_pd().make(tmp_path)
+    (tmp_path / f"{folder.name}.medldm.json").write_text('{"photons": 1234}')
+    (folder / "inside").mkdir()
+    for place, name in ((folder, "."), (folder / "inside", "..")):
+        monkeypatch.chdir(place)
+        assert Stated.beside(Path(name)).photons == 1234
+        (row, *_) = CtPdReader().inspect(Path(name))
+        assert "1.23e+03 photons" in row.description
+        (found,) = CtPdReader().read(Path(name), ReadRequest())
+        assert found.settings["photons"] == 1234  # type: ignore[union-attr]
+    assert Stated.beside(Path("/")) == Stated()
