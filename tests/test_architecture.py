@@ -150,3 +150,12 @@ def test_every_error_code_is_documented_and_has_one_meaning_per_area() -> None:
     documented = set(re.findall(r"^\| (E-[A-Z]+-\d\d) \|", page, flags=re.M))
     assert used - documented == set(), "codes missing in docs/errors.md"
     assert documented - used == set(), "codes documented but never used"
+
+
+def test_every_table_of_the_error_codes_is_set_off_and_has_a_header() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    for section in re.split(r"^## ", page, flags=re.M)[1:]:
+        assert section.endswith("\n")
+        title, *_ = section.splitlines()
+        assert re.search(r"\n\n\| code \| meaning \| what to do \|\n\| --- \| --- \| --- \|\n\| E-", section), title
+    assert re.findall(r"^(?!\n).+\n## .*", page, flags=re.M) == []

@@ -129,6 +129,11 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
+def _empty_file(path: Path) -> Path:
+    path.touch()
+    return path
+
+
 def _text_as(path: Path) -> Path:
     path.write_text("This is no scan.")
     return path
@@ -146,12 +151,27 @@ def _nan(path: Path) -> Path:
     [
         (lambda folder: folder / "nothing.nii.gz", "E-IN-01"),
         (lambda folder: _empty(folder / "empty"), "E-IN-02"),
+        (lambda folder: _empty_file(folder / "scan.h5"), "E-IN-02"),
+        (lambda folder: _empty_file(folder / "scan.npy"), "E-IN-02"),
+        (lambda folder: _empty_file(folder / "scan.json"), "E-IN-02"),
+        (lambda folder: _empty_file(folder / "scan.nii.gz"), "E-IN-02"),
         (lambda folder: _text_as(folder / "notes.txt"), "E-IN-03"),
         (lambda folder: _text_as(folder / "scan.dcm"), "E-DCM-"),
         (lambda folder: _text_as(folder / "scan.nii.gz"), "E-NII-"),
         (lambda folder: _nan(folder / "nan.nii.gz"), "E-PIX-01"),
     ],
-    ids=["missing", "empty folder", "text", "text named dcm", "text named nii", "nan"],
+    ids=[
+        "missing",
+        "empty folder",
+        "empty h5",
+        "empty npy",
+        "empty json",
+        "empty nii",
+        "text",
+        "text named dcm",
+        "text named nii",
+        "nan",
+    ],
 )
 def test_bad_input_is_refused_and_nothing_written(make, code: str, recipe: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     scan = make(tmp_path)
@@ -160,6 +180,19 @@ def test_bad_input_is_refused_and_nothing_written(make, code: str, recipe: Path,
     assert f"error {code}" in text
     assert "hint:" in text
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_folder_may_be_inspected_from_within(brain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "scans"
+    (folder / "inside").mkdir(parents=True)
+    for name in ("one.nii.gz", "two.nii.gz"):
+        (folder / name).write_bytes(brain.read_bytes())
+    for place, path in ((folder, "."), (folder / "inside", "..")):
+        monkeypatch.chdir(place)
+        assert run("inspect", path)[0] == 0
+        code, _, text = run("reconstruct", path, "-o", tmp_path / "out")
+        assert code == 3
+        assert "scans holds 2 NIfTI files" in text
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Reconstruct the two phantoms that come with medldm: a brain MR and a chest CT, with priors.
 
-    Three to four minutes on two cores; reconstruct takes the 50 steps of the recipes, the demo 20.
+    About two minutes on two cores; reconstruct takes the 50 steps of the recipes, the demo 20.
 
     Example:
         medldm demo

@@ -42,11 +42,13 @@ def reader_for(host: Host, path: Path) -> Reader:
 
 def inspect(host: Host, path: Path) -> list[SeriesRow]:
     """All scans under a path with their geometry and problems."""
+    path = _for_readers(path)
     return reader_for(host, path).inspect(path)
 
 
 def read_cases(host: Host, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
     """The scans under a path, values checked to be finite and of a usable size."""
+    path = _for_readers(path)
     return [_usable(case) for case in reader_for(host, path).read(path, request)]
 
 
@@ -75,6 +77,13 @@ def read_image(host: Host, path: str | Path, request: ReadRequest | None = None)
             fix="Reconstruct it first: medldm reconstruct.",
         )
     return case
+
+
+def _for_readers(path: Path) -> Path:
+    """The path as readers get it: no empty file, and for '.' and '..' the folder's own name, which messages repeat."""
+    if path.is_file() and not path.stat().st_size:
+        raise InputRefused("E-IN-02", f"{path} is an empty file.", fix="Copy or export the file again.")
+    return path if path.name.strip(".") else path.resolve()
 
 
 def _usable(case: Volume | Acquisition) -> Volume | Acquisition:

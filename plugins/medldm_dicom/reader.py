@@ -15,7 +15,7 @@ from medldm.data.volume import AIR_HU, Modality
 from medldm.errors import Problem
 from medldm_dicom import scan
 from medldm_dicom.catalogue import Catalogue, Series, catalogue, header_problems
-from medldm_dicom.checks import mixed_parameters, modality_of, units
+from medldm_dicom.checks import mixed_parameters, modality_of, rescale, units
 from medldm_dicom.choice import choose, choose_volume
 from medldm_dicom.codecs import missing_decoder
 from medldm_dicom.enhanced import slice_header
@@ -115,6 +115,8 @@ def _examine(series: Series) -> _Findings:
     volumes = split(arranged)
     layouts = volumes.layouts if volumes else (arranged,)
     problems.extend(layouts[0].problems)
+    shelves = [[frame for shelf in layout.shelves for frame in shelf] for layout in layouts]
+    problems.extend(rescale(shelves, modality))
     problems.extend(units(series.frames, modality))
     problems.extend(mixed_parameters([shelf[0] for shelf in layouts[0].shelves]))
     if volumes is not None:

@@ -165,7 +165,7 @@ def _modality(volume: Volume) -> str:
                 "E-DCM-31",
                 "The image is in 1/mm.",
                 why="A CT image is stored in Hounsfield units.",
-                fix="Say mu_water_per_mm beside a scan of your own, or write NIfTI alone: --set outputs.write=[nifti].",
+                fix="State mu_water_per_mm in the JSON beside the scan, or write NIfTI: --set outputs.write=[nifti].",
             )
         return "CT"
     if volume.modality == "MR":

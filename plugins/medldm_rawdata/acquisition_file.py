@@ -2,7 +2,7 @@
 
 The file holds the tensor ``data``, one tensor ``tensors/NAME`` for each array of the physics, and a single metadata
 entry ``medldm-acquisition`` with a JSON object (:class:`medldm_rawdata.header.AcquisitionHeader`). No code can hide in
-it, and nothing of the patient or of the source file is stored.
+it, and nothing of the patient or of the source file is stored. The measurement is named like its own file.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def load_acquisition(path: Path, *, max_bytes: int | None = None) -> Acquisition
         settings=header.settings,
         noise_std=header.noise_std,
         simulated=header.simulated,
-        name=header.name,
+        name=path.name[: -len(SUFFIX)] if path.name.lower().endswith(SUFFIX) else path.stem,
         history=header.history_value(),
         source=Source("acquisition", (path,)),
     )

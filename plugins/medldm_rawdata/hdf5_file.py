@@ -1,4 +1,4 @@
-"""HDF5 files from anywhere: nothing outside the file is opened, and nothing is allocated before it is measured."""
+"""HDF5 files of k-space from anywhere: nothing is allocated before it is measured."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medldm.errors import InputRefused
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Deflate, shuffle, Fletcher's checksum, szip, LZF: compiled in. Others would load a plugin from a search path.
-_FILTERS = {1, 2, 3, 4, 32000}
+from medldm_rawdata import guarded_hdf5
+from medldm_rawdata.guarded_hdf5 import SIGNATURE, LeadsOutError
 
 _HEAD = 1 << 16
 # Of the data sets of a file that a refusal names, and of the length of each name.
@@ -27,7 +25,7 @@ def is_hdf5(path: Path) -> bool:
     """By its first bytes; never raises."""
     try:
         with path.open("rb") as file:
-            return path.is_file() and file.read(len(_SIGNATURE)) == _SIGNATURE
+            return path.is_file() and file.read(len(SIGNATURE)) == SIGNATURE
     except OSError:
         return False
 
@@ -82,17 +80,14 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises:
         InputRefused: E-KSP-01 not readable, E-KSP-02 damaged or truncated.
     """
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputRefused(
-            "E-KSP-01", f"{path.name} cannot be read: {error.strerror or error}.", fix="Check the path and permissions."
-        ) from error
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise damaged(path) from error
+    with guarded_hdf5.opened(path, _unreadable, damaged) as file:
+        yield file
+
+
+def _unreadable(path: Path, error: OSError) -> InputRefused:
+    return InputRefused(
+        "E-KSP-01", f"{path.name} cannot be read: {error.strerror or error}.", fix="Check the path and permissions."
+    )
 
 
 def damaged(path: Path) -> InputRefused:
@@ -111,20 +106,15 @@ def member(group: Any, name: str, path: Path) -> Any:
     Raises:
         InputRefused: E-KSP-03 when a link, a storage or a filter leads out of the file.
     """
-    link = group.get(name, getlink=True)
-    if link is None:
-        return None
-    if not isinstance(link, h5py.HardLink):
-        raise _leads_out(path, name, "a link, possibly to another file")
-    found = group[name]
-    if isinstance(found, h5py.Dataset):
-        plist = found.id.get_create_plist()
-        if found.external or found.is_virtual:
-            raise _leads_out(path, name, "stored in another file")
-        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-        if filters - _FILTERS:
-            raise _leads_out(path, name, "compressed by a filter that is not part of HDF5")
-    return found
+    try:
+        return guarded_hdf5.member(group, name)
+    except LeadsOutError as fault:
+        raise InputRefused(
+            "E-KSP-03",
+            f"{name!r} in {path.name} is {fault}.",
+            why="A file from anywhere may not decide what else is opened.",
+            fix="Write it into one file of its own, for instance with h5repack.",
+        ) from fault
 
 
 def whole(dataset: Any, max_bytes: int, path: Path) -> NDArray[Any]:
@@ -169,12 +159,3 @@ def text_of(dataset: Any, path: Path, most: int = 4 * 2**20) -> bytes:
             fix="Convert the scan again.",
         )
     return value
-
-
-def _leads_out(path: Path, name: str, how: str) -> InputRefused:
-    return InputRefused(
-        "E-KSP-03",
-        f"{name!r} in {path.name} is {how}.",
-        why="A file from anywhere may not decide what else is opened.",
-        fix="Write it into one file of its own, for instance with h5repack.",
-    )

@@ -46,6 +46,7 @@ class AcquisitionHeader(_Strict):
     """Everything of an acquisition that is not a tensor.
 
     Attributes:
+        name: never written, since it is mostly that of the scanned file and so of the patient; files may state one.
         complex_pairs: tensors stored as real pairs in a last axis of length 2, since safetensors has no complex128.
     """
 
@@ -60,7 +61,7 @@ class AcquisitionHeader(_Strict):
     settings: dict[str, Any]
     noise_std: Annotated[pydantic.FiniteFloat, pydantic.Field(ge=0)] | None
     simulated: pydantic.StrictBool
-    name: _TEXT
+    name: Annotated[_TEXT | None, pydantic.Field(exclude=True)] = None
     history: list[dict[str, Any]]
     complex_pairs: tuple[_TEXT, ...] = ()
 
@@ -90,7 +91,6 @@ class AcquisitionHeader(_Strict):
             settings={key: _plain(value, key) for key, value in acquisition.settings.items()},
             noise_std=acquisition.noise_std,
             simulated=acquisition.simulated,
-            name=acquisition.name,
             history=[{key: _plain(value, key) for key, value in e.items()} for e in acquisition.history.as_list()],
             complex_pairs=complex_pairs,
         )

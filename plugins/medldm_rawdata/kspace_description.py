@@ -15,6 +15,8 @@ from medldm_rawdata.trajectory_units import TrajectoryUnit
 
 FORMAT: Literal["medldm-kspace"] = "medldm-kspace"
 _LONGEST = 2**20
+# Of a JSON that describes something else, such as the angles of projections.
+_LONGEST_OF_OTHERS = 2**24
 _Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 _Row = Annotated[list[pydantic.FiniteFloat], pydantic.Field(min_length=4, max_length=4)]
 _Size = Annotated[pydantic.StrictInt, pydantic.Field(ge=1, le=65536)]
@@ -136,7 +138,7 @@ def stated_format(path: Path) -> str | None:
     """What the JSON file beside an array says that it is; None when there is none, or it does not say; never raises."""
     try:
         with description_file(path).open("rb") as opened:
-            content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(opened.read(_LONGEST))
+            content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(opened.read(_LONGEST_OF_OTHERS))
     except (OSError, ValueError):
         return None
     return str(content["format"]) if "format" in content else None

@@ -57,7 +57,7 @@ def fan_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int) -> 
     if rows > 1:
         facts |= {"rows": [index + 1 for index in chosen], "of_rows": rows}
     blank, dim = _blank(scan.headers, stated, values, len(chosen))
-    mu, dry = _water(scan.first)
+    mu, dry = _water(scan.first, stated)
     row = stated.row_pitch_mm or scan.row_at_axis * len(chosen)
     return Projections(
         values=values,
@@ -113,7 +113,7 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
         values = np.ascontiguousarray(values[:, :, ::-1])
     trajectory = replace(trajectory, offset=detector.offset)
     blank, dim = _blank(scan.headers, stated, plane, 1)
-    mu, dry = _water(scan.first)
+    mu, dry = _water(scan.first, stated)
     return trajectory.acquisition(
         values,
         path,
@@ -193,11 +193,15 @@ def _blank(
     return np.full((), photons, np.float32), ()
 
 
-def _water(header: ProjectionHeader) -> tuple[float | None, tuple[Problem, ...]]:
-    """Attenuation of water in 1/mm, by which the scanner calibrates HU."""
+def _water(header: ProjectionHeader, stated: Stated) -> tuple[float | None, tuple[Problem, ...]]:
+    """Attenuation of water in 1/mm, as stated beside, or as the scanner calibrates HU by it."""
+    if stated.mu_water_per_mm is not None:
+        return stated.mu_water_per_mm, ()
     value = header.numbers.get("water", header.numbers.get("water_older"))
     if value is not None and _WATER[0] < value < _WATER[1]:
         return value, ()
     found = "not stated" if value is None else f"stated as {value:g}"
     sentence = f"The attenuation of water, which calibrates HU, is {found}: the image is written in 1/mm."
-    return None, (Problem("E-PRJ-23", "warning", sentence, "It is about 0.02 per mm; convert the scan again."),)
+    return None, (
+        Problem("E-PRJ-23", "warning", sentence, "It is about 0.02 per mm; state mu_water_per_mm in NAME.medldm.json."),
+    )

@@ -11,8 +11,9 @@ import numpy as np
 
 from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
+from medldm_rawdata.guarded_hdf5 import SIGNATURE
 from medldm_rawdata.projections.flat_field import FlatField
-from medldm_rawdata.projections.hdf5_tree import SIGNATURE, data_set, numbers, opened, words
+from medldm_rawdata.projections.hdf5_tree import data_set, numbers, opened, words
 from medldm_rawdata.projections.measured import Detector, Projections, require_finite, require_memory
 from medldm_rawdata.projections.rotation_centre import find_centre
 from medldm_rawdata.projections.row import row_of, row_of_refusal
@@ -109,6 +110,7 @@ def _read(path: Path, request: ReadRequest, rows: int | None = None) -> Projecti
         photons=field.photons,
         electronic_std=field.electronic_std,
         counts=photons,
+        mu_water=stated.mu_water_per_mm,
         problems=(*problems, *field.problems, *more, *warning),
         facts=facts,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from medldm_rawdata.projections.views import Array
 Number = pydantic.FiniteFloat
 FileName = Annotated[str, pydantic.Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00]+$")]
 _NIFTI = (".nii", ".nii.gz")
+_FORMAT_ENTRY = re.compile(rb'"format"\s*:\s*"([\w-]{1,64})"', re.ASCII)
 # Of the memory that inspecting a file may take.
 INSPECTED = 4 * 2**30
 
@@ -141,15 +143,8 @@ class DescribedReader(ABC):
 
         NIfTI files are images as a rule, so one is taken only where the JSON says that its numbers are these.
         """
-        beside = described(path)
-        try:
-            with beside.open("rb") as file:
-                start = file.read(4096)
-        except OSError:
-            return False
-        if self.format.encode() not in start:
-            return False
-        return not path.name.lower().endswith(_NIFTI) or _named_in(beside) == (self.format, path.name)
+        format_, data = _named_in(described(path))
+        return format_ == self.format and (not path.name.lower().endswith(_NIFTI) or data == path.name)
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; the array is read for what its values tell."""
@@ -175,9 +170,18 @@ def described(path: Path) -> Path:
 
 
 def _named_in(file: Path) -> tuple[Any, Any]:
-    """The format of a JSON, and the file that holds its numbers; never raises."""
-    try:
-        content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(read_bytes(file, LARGEST))
-    except (InputRefused, ValueError):
+    """The format of a JSON, and the file that holds its numbers; never raises.
+
+    Of one with a slip of the pen the entry itself tells the format, so that reading it can say where the slip is.
+    """
+    if file.suffix.lower() != ".json" or not file.is_file():
         return None, None
+    try:
+        text = read_bytes(file, LARGEST)
+        content: Any = pydantic.TypeAdapter(dict[str, Any]).validate_json(text)
+    except InputRefused:
+        return None, None
+    except ValueError:
+        entry = _FORMAT_ENTRY.search(text)
+        return (entry[1].decode(), None) if entry else (None, None)
     return content.get("format"), content.get("data")

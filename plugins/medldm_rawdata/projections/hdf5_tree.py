@@ -1,8 +1,4 @@
-"""Data sets of an HDF5 file that nobody vouches for.
-
-Nothing outside the file is opened and no code is loaded: external links, external storage, virtual data sets and
-filters other than those of the library are refused, and only numbers are read.
-"""
+"""Data sets of HDF5 files with projections: only numbers are read."""
 
 from __future__ import annotations
 
@@ -16,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medldm.errors import InputRefused
+from medldm_rawdata import guarded_hdf5
+from medldm_rawdata.guarded_hdf5 import LeadsOutError
 from medldm_rawdata.projections.stated import damaged, unreadable
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Deflate, shuffle, Fletcher32, szip, nbit, scale-offset; and LZF, which h5py brings. Others come as shared libraries.
-_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
 
 @contextmanager
@@ -31,16 +25,8 @@ def opened(path: Path) -> Iterator[Any]:
         InputRefused: E-PRJ-01 when it cannot be read, E-PRJ-02 when it is truncated, damaged or not HDF5, also where
             that is found out while its data are read.
     """
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        # The library reports all that it does not understand as one of these.
-        raise damaged(path, "the HDF5 library cannot read it") from error
+    with guarded_hdf5.opened(path, unreadable, _damaged) as file:
+        yield file
 
 
 def data_set(file: Any, name: str, path: Path) -> Any | None:
@@ -51,28 +37,18 @@ def data_set(file: Any, name: str, path: Path) -> Any | None:
             hold numbers.
     """
     node = file
-    for part in name.split("/"):
-        if not isinstance(node, h5py.Group):
-            return None
-        link = node.get(part, getlink=True)
-        if link is None:
-            return None
-        if not isinstance(link, h5py.HardLink):
-            raise _outside(path, name, "a link")
-        node = node[part]
-    if not isinstance(node, h5py.Dataset):
-        return None
-    if node.is_virtual or node.external:
-        raise _outside(path, name, "data kept in other files")
-    filters = node.id.get_create_plist()
-    numbers = {filters.get_filter(k)[0] for k in range(filters.get_nfilters())}
-    if not numbers <= _FILTERS:
+    try:
+        for part in name.split("/"):
+            node = guarded_hdf5.member(node, part) if isinstance(node, h5py.Group) else None
+    except LeadsOutError as fault:
         raise InputRefused(
             "E-PRJ-05",
-            f"{name} of {path.name} is compressed by filter {min(numbers - _FILTERS)}, which HDF5 does not bring.",
-            why="Its code would have to be loaded from elsewhere.",
-            fix="Repack the file: h5repack -f GZIP=4 old.h5 new.h5",
-        )
+            f"{name} of {path.name} is {fault}.",
+            why="A scan must not make medldm read other files, or load code.",
+            fix="Copy the data into one file: h5copy, or h5repack -f GZIP=4 old.h5 new.h5.",
+        ) from fault
+    if not isinstance(node, h5py.Dataset):
+        return None
     if node.dtype.kind not in "iuf":
         raise InputRefused(
             "E-PRJ-04",
@@ -97,10 +73,5 @@ def numbers(node: Any, selection: Any = ()) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _outside(path: Path, name: str, what: str) -> InputRefused:
-    return InputRefused(
-        "E-PRJ-05",
-        f"{name} of {path.name} is {what}.",
-        why="A scan must not make medldm read other files.",
-        fix="Copy the data into the file itself: h5copy, or h5repack.",
-    )
+def _damaged(path: Path) -> InputRefused:
+    return damaged(path, "the HDF5 library cannot read it")

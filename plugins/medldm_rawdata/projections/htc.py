@@ -101,6 +101,7 @@ def _read(path: Path, max_bytes: int) -> Projections:
         detector=detector,
         grid=stated.image.grid(1, row) if stated.image else detector.grid(1, row),
         photons=photons,
+        mu_water=stated.mu_water_per_mm,
         problems=problems,
         facts={"struct": name, "photons": photons},
     )

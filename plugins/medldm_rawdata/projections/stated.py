@@ -44,6 +44,7 @@ class Stated(Strict):
         row_pitch_mm: distance of the slices at the axis of rotation.
         offset_mm: position of the detector's middle along the detector, seen from the axis of rotation.
         photons: per bin without an object.
+        mu_water_per_mm: attenuation of water, to write the image in HU.
         image: the image to reconstruct.
     """
 
@@ -51,6 +52,7 @@ class Stated(Strict):
     row_pitch_mm: Length | None = None
     offset_mm: pydantic.FiniteFloat | None = None
     photons: Length | None = None
+    mu_water_per_mm: Length | None = None
     image: ImageGrid | None = None
 
     @classmethod
@@ -60,7 +62,9 @@ class Stated(Strict):
         Raises:
             InputRefused: E-PRJ-16 for entries that are not known or not valid.
         """
-        file = path.with_name(f"{path.stem}.medldm.json")
+        # Of '.' and '..' the name is that of the folder they stand for; the root has none.
+        path = path if path.name.strip(".") else path.resolve()
+        file = path.parent / f"{path.stem}.medldm.json"
         return parse(cls, file) if file.is_file() else cls()
 
 

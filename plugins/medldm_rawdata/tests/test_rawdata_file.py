@@ -37,7 +37,6 @@ def same(a, b) -> None:
         "settings",
         "noise_std",
         "simulated",
-        "name",
         "history",
     ):
         assert getattr(a, name) == getattr(b, name), name
@@ -113,6 +112,25 @@ def test_the_same_measurement_has_the_same_bytes_and_no_source(path, tmp_path):
     again = save_acquisition(from_file, tmp_path / f"again{SUFFIX}")
     assert again.read_bytes() == path.read_bytes()
     assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_the_name_of_the_scan_is_not_stored(tmp_path):
+    scan = replace(acquisition(), name="DOE_JANE_19600101")
+    path = save_acquisition(scan, tmp_path / f"case7{SUFFIX}")
+    assert b"DOE" not in path.read_bytes()
+    assert path.read_bytes() == save_acquisition(acquisition(), tmp_path / f"other{SUFFIX}").read_bytes()
+    assert load_acquisition(path).name == "case7"
+
+
+def test_a_name_in_an_older_file_is_not_taken_over(path):
+    head, body = split(path)
+    content = json.loads(head["__metadata__"][METADATA_KEY])
+    assert "name" not in content
+    head["__metadata__"][METADATA_KEY] = json.dumps(content | {"name": "DOE_JANE_19600101"})
+    join(path, head, body)
+    found = load_acquisition(path)
+    same(found, acquisition())
+    assert found.name == "scan"
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(path, monkeypatch):

@@ -11,8 +11,10 @@ import pytest
 from medldm.data import ReadRequest
 from medldm.errors import InputRefused
 from medldm.pipeline.reading import reader_for
-from medldm_rawdata import examples
+from medldm_rawdata import examples, hdf5_file
+from medldm_rawdata.guarded_hdf5 import FILTERS
 from medldm_rawdata.projections import examples as projections
+from medldm_rawdata.projections import hdf5_tree
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,28 @@ def test_data_exchange_in_another_file_is_refused_as_a_link(host, tmp_path: Path
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["exchange"] = h5py.ExternalLink(own.name, "exchange")
     assert "link" in refused(host, tmp_path / "link.h5", "E-PRJ-05")
+
+
+def test_every_filter_of_hdf5_is_taken_and_no_other(tmp_path: Path) -> None:
+    assert all(h5py.h5z.filter_avail(number) for number in FILTERS)
+    values = np.arange(24, dtype=np.int32).reshape(4, 6)
+    with h5py.File(tmp_path / "packed.h5", "w") as file:
+        for name, how in {
+            "deflate": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+            "lzf": {"compression": "lzf"},
+            "scale-offset": {"scaleoffset": 0},
+        }.items():
+            file.create_dataset(name, data=values, **how)
+            for found in (hdf5_file.member(file, name, tmp_path), hdf5_tree.data_set(file, name, tmp_path)):
+                np.testing.assert_array_equal(found[()], values)
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_chunk((2, 2))
+        created.set_filter(32015, h5py.h5z.FLAG_OPTIONAL)
+        h5py.h5d.create(file.id, b"foreign", h5py.h5t.NATIVE_INT32, h5py.h5s.create_simple((4, 6)), created)
+        with pytest.raises(InputRefused, match=r"E-KSP-03.*filter 32015"):
+            hdf5_file.member(file, "foreign", tmp_path)
+        with pytest.raises(InputRefused, match=r"E-PRJ-05.*filter 32015"):
+            hdf5_tree.data_set(file, "foreign", tmp_path)
 
 
 def test_what_resembles_a_format_is_told_what_it_holds(host, tmp_path: Path) -> None:
