@@ -7,7 +7,7 @@ import math
 import pytest
 
 from medldm.errors import GateFailed
-from medldm.pipeline.checks import Fit, check_gates, doubts, failed_gates
+from medldm.pipeline.checks import Fit, doubts, failed_gates, require_passed
 
 NAN = math.nan
 
@@ -18,9 +18,9 @@ def fit(*chi: float, slices: list[list[float | None]] | None = None, degrees: in
 
 def test_one_sample_that_does_not_fit_is_enough() -> None:
     gates = {"chi_max": 1.2}
-    check_gates(fit(1.1, 1.0, 0.3), gates)
+    require_passed(failed_gates(fit(1.1, 1.0, 0.3), gates))
     with pytest.raises(GateFailed, match=r"E-GATE-02.*chi of sample 1 is 1\.5, above chi_max 1\.2"):
-        check_gates(fit(1.0, 1.5, 1.0), gates)
+        require_passed(failed_gates(fit(1.0, 1.5, 1.0), gates))
     assert failed_gates(fit(1.5, 1.0, 1.7, 1.6), gates)[0].startswith("chi of samples 0, 2 to 3 is 1.5 to 1.7, ")
     assert failed_gates(fit(1.5), gates)[0].startswith("chi is 1.5, ")
     assert failed_gates(fit(NAN), gates)

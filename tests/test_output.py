@@ -50,6 +50,18 @@ def test_an_interrupt_while_writing_keeps_the_old_result(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_that_something_else_filled_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = OutputFolder.open(out, None)
+    OutputFolder.open(out, None).fill(_write_one)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(MedldmError, match=r"E-OUT-06.*out\.new-"):
+        folder.fill(_write_one)
+    assert (out / "notes.txt").read_text() == "mine"
+    (rescued,) = tmp_path.glob("out.new-*")
+    assert (rescued / "image.txt").read_text() == "image"
+
+
 def test_overwrite_replaces_results_only(tmp_path: Path) -> None:
     out = tmp_path / "out"
     OutputFolder.open(out, None).fill(_write_one)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import medldm
-from medldm.data import Acquisition, AffineMap, Grid, History, Volume
+from medldm.data import Acquisition, AffineMap, Grid, History, ReadRequest, Volume
 from medldm.errors import GateFailed, InputRefused, MedldmError, Problem, UsageError
 from medldm.host import Host
 from medldm.inference import Noise
@@ -21,6 +22,7 @@ from medldm.pipeline.events import Event
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash
 from medldm.pipeline.recipe import Recipe, from_mapping
+from medldm.pipeline.resume import already_finished
 
 RECIPE = {
     "acquisition": {"physics": "identity", "noise": {"std": 0.5, "of": "absolute"}},
@@ -127,6 +129,20 @@ def test_a_failed_gate_leaves_the_files_and_says_so(host: Host, tmp_path: Path) 
     record = finished_record(tmp_path / "out")
     assert record is not None
     assert record["gates_failed"]
+    # Asked again it is the same result, and has not passed since.
+    save_acquisition(host, medldm.simulate(phantom(), recipe=strict, host=host), tmp_path / "scan.acq.safetensors")
+    words = (host, tmp_path / "scan.acq.safetensors", tmp_path / "again", strict, ReadRequest())
+    with pytest.raises(GateFailed):
+        medldm.reconstruct(words[1], words[2], recipe=strict, host=host)
+    with pytest.raises(GateFailed, match="E-GATE-02"):
+        already_finished(*words)
+    (tmp_path / "again" / "reconstruction.nii.gz").unlink()
+    assert already_finished(*words) is None
+    # With no folder to look into, the image itself is what is left to look at.
+    told: list[Event] = []
+    kept = medldm.reconstruct(phantom(), recipe=strict, simulate=True, host=host, listeners=[told.append])
+    assert kept.record["gates_failed"]
+    assert kept.record["gates_failed"][0] in [event.message for event in told if event.stage == "warning"]
 
 
 def test_too_little_memory_is_refused_before_the_work(host: Host) -> None:
@@ -203,7 +219,21 @@ def test_an_interrupted_run_resumes_to_the_same_result(host: Host, tmp_path: Pat
     )
     assert steps[0] == 6
     assert torch.equal(resumed.image.data, whole.image.data)
+    assert resumed.record["resumed_after"] == 5 and "resumed_after" not in whole.record
     assert not state.exists()
+
+
+def test_a_state_that_cannot_be_saved_ends_no_run(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("medldm.pipeline.progress.save_file", full)
+    told: list[Event] = []
+    medldm.reconstruct(
+        phantom(), tmp_path / "out", recipe=recipe(), simulate=True, host=host, save_every=0, listeners=[told.append]
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sum("cannot be saved" in event.message for event in told if event.stage == "warning") == 3
 
 
 def test_case_identity_is_of_the_content() -> None:

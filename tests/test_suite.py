@@ -70,6 +70,44 @@ def test_a_suite_runs_resumes_and_keeps_its_failures(suite: Path, tmp_path: Path
     assert len(events) == 4
 
 
+def test_what_is_asked_otherwise_is_computed_again(suite: Path, tmp_path: Path) -> None:
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--json"]
+    text = suite.read_text().replace("impossible: {name: sart}", "mine: {name: tv, iterations: 9, lam: 0.01}")
+    suite.write_text(text)
+    assert CliRunner().invoke(app, words).exit_code == 0
+
+    def figures() -> dict[tuple[str, str, str, int], float]:
+        rows = json.loads((tmp_path / "out" / "results.json").read_text())
+        return {(row["recipe"], row["case"], row["method"], row["seed"]): row["metrics"]["psnr"] for row in rows}
+
+    before = figures()
+    suite.write_text(text.replace("lam: 0.01", "lam: 0.1"))
+    assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
+    after = figures()
+    assert before.keys() == after.keys() and len(after) == 12
+    assert {key for key in after if after[key] != before[key]} == {key for key in after if key[2] == "mine"}
+
+
+def test_tasks_of_one_recipe_are_told_apart_and_a_missing_scan_ends_no_suite(suite: Path, tmp_path: Path) -> None:
+    name = tmp_path / "tiny.yaml"
+    suite.write_text(f"""
+seeds: [1]
+cases: {{a: {{path: a.nii.gz, modality: MR}}, gone: {{path: gone.nii.gz, modality: MR}}}}
+tasks:
+  - {{recipe: {name}, cases: [gone, a], methods: {{own: recipe}}}}
+  - {{recipe: {name}, set: [solver.iterations=1], cases: [a], methods: {{own: recipe}}}}
+""")
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 1
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [(row["recipe"], row["case"], bool(row["error"])) for row in rows] == [
+        ("tiny", "gone", True),
+        ("tiny", "a", False),
+        ("tiny, solver.iterations=1", "a", False),
+    ]
+    assert "E-IN-01" in rows[0]["error"]
+
+
 def test_the_classical_method_of_a_recipe_and_a_few_slices(suite: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE + "classical: {name: tv, lam: 3, iterations: 4}\n")
     methods = "{own: recipe, alone: classical, same: {name: tv, lam: 3, iterations: 4}}"

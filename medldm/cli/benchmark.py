@@ -51,7 +51,7 @@ def command(
         from medldm.errors import MedldmError, UsageError
         from medldm.host.shipped import shipped
         from medldm.pipeline.events import Teller
-        from medldm.pipeline.suite import load_suite, read_rows, run_suite
+        from medldm.pipeline.suite import load_suite, read_rows, run_suite, still_asked
         from medldm.pipeline.suite_pictures import SuitePictures
         from medldm.pipeline.suite_selection import selected
         from medldm.pipeline.suite_table import as_csv, markdown, per_case, summary
@@ -64,7 +64,7 @@ def command(
         try:
             out.mkdir(parents=True, exist_ok=True)
             log = out / "rows.ndjson"
-            rows = read_rows(log) if resume else []
+            rows = still_asked(plan, read_rows(log), slices) if resume else []
             log.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
             pictures = SuitePictures(out / "pictures")
             with (
@@ -109,9 +109,8 @@ def command(
             for line in lines:
                 table.add_row(*(line[number] for number in shown))
             reporter.console.print(table)
-            reporter.console.print(
-                f"every figure and a picture of every scan: {out / 'results.md'}", highlight=False, soft_wrap=True
-            )
+            where = f"every figure and a picture of every scan: {out / 'results.md'}"
+            reporter.console.print(where, highlight=False, markup=False, soft_wrap=True)
         failed = sum(bool(row.error) for row in rows)
         if failed:
             raise MedldmError(

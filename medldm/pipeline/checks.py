@@ -102,9 +102,8 @@ def doubts(fit: Fit, gates: Mapping[str, Any], *, exact: bool) -> list[str]:
     return found
 
 
-def check_gates(fit: Fit, gates: Mapping[str, Any]) -> None:
+def require_passed(sentences: Sequence[str]) -> None:
     """Raise :class:`GateFailed` (exit code 6) with all failed gates; the files are written already, and say so."""
-    sentences = failed_gates(fit, gates)
     if sentences:
         raise GateFailed(
             "E-GATE-02",

@@ -95,6 +95,18 @@ class OutputFolder:
         return [self.path / file.relative_to(aside) for file in files]
 
     def _into_place(self, aside: Path) -> None:
+        if self.path.is_dir() and any(self.path.iterdir()):
+            try:
+                _replaceable(self.path, overwrite=self.overwrite)
+            except UsageError as refusal:
+                rescued = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
+                aside.rename(rescued)
+                raise MedldmError(
+                    "E-OUT-06",
+                    f"Something else filled the output folder {self.path} meanwhile; the results are in {rescued}.",
+                    why=refusal.why,
+                    fix="Look at both, and rename the one that you keep.",
+                ) from refusal
         old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}")
         if self.path.is_dir():
             self.path.rename(old)

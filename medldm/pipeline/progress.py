@@ -51,6 +51,8 @@ class Progress:
         self.stop = stop
         self.save_every = SAVE_EVERY_SECONDS if save_every is None else save_every
         self.steps = 0
+        self.resumed_after: int | None = None
+        self._restored = False
         self._interrupted = threading.Event()
         self._saved_at = time.monotonic()
         self._previous: Any = None
@@ -74,6 +76,8 @@ class Progress:
 
     def __call__(self, step: Step) -> None:
         """Observe one step."""
+        if self._restored and self.resumed_after is None:
+            self.resumed_after = step.index
         self.steps = step.index + 1
         self.tell("step", f"step {self.steps} of {step.total}", index=self.steps, total=step.total, sigma=step.sigma)
         if self.stop is not None and self.stop():
@@ -89,9 +93,15 @@ class Progress:
             return
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.state.items()}
         aside = self.state_file.with_name(self.state_file.name + ".part")
-        save_file(tensors, aside, metadata=self.job)
-        aside.replace(self.state_file)
         self._saved_at = time.monotonic()
+        try:
+            save_file(tensors, aside, metadata=self.job)
+            aside.replace(self.state_file)
+        except (OSError, SafetensorError) as error:
+            # The state is a convenience; the run goes on without it, and tries again when the next one is due.
+            aside.unlink(missing_ok=True)
+            self.tell("warning", f"the state after step {step.index + 1} cannot be saved beside the output: {error}")
+            return
         self.tell("save", f"state after step {step.index + 1} saved", index=step.index + 1)
 
     def restored(self, device: torch.device) -> dict[str, Tensor] | None:
@@ -115,6 +125,7 @@ class Progress:
                 fix="Delete the file, or leave out --resume.",
             ) from error
         self.tell("resume", "going on from the saved state")
+        self._restored = True
         return state
 
     def forget(self) -> None:

@@ -68,6 +68,13 @@ class Recipe:
         known_keys("coherence", self.coherence, ("noise", "coupling"))
         known_keys("run", self.run, ("seed", "samples"))
         known_keys("outputs", self.outputs, ("write", "maps", "report", "gates", "interval"))
+        for key in ("gates", "interval"):
+            if not isinstance(self.outputs.get(key, {}), Mapping):
+                raise UsageError(
+                    "E-RCP-07",
+                    f"outputs.{key} of the recipe {self.name!r} is {self.outputs[key]!r}, not a mapping.",
+                    fix=f"Write {key}: {{key: value}} under outputs, or leave it out.",
+                )
         known_keys("outputs.interval", self.outputs.get("interval", {}), ("model_error",))
         known_keys("outputs.gates", self.outputs.get("gates", {}), ("chi_max",))
         for key, least in (("seed", 0), ("samples", 1)):
@@ -167,7 +174,8 @@ class Recipe:
         start = {} if self.starts_at_classical else self.start
         solver = {"name": self.classical["name"], **options_of(self.classical)}
         image = {"image": self.classical["image"]} if "image" in self.classical else {}
-        operator = {**self.operator, **image}
+        # The grid of a prior goes with it.
+        operator = {key: value for key, value in self.operator.items() if (key, value) != ("grid", "prior")} | image
         return replace(self, operator=operator, solver=solver, classical={}, prior={}, coherence={}, start=start)
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.errors import UsageError
 from medldm.host import Host, load_host
 from medldm.inference import is_exact, run
-from medldm.pipeline.checks import check_gates, doubts, failed_gates
+from medldm.pipeline.checks import doubts, failed_gates, require_passed
 from medldm.pipeline.chosen_prior import choose_prior, unused_prior
 from medldm.pipeline.classical import start_image
 from medldm.pipeline.coherence import choose_coherence
@@ -231,13 +231,17 @@ def reconstruct(
         warnings=heard.sentences,
         failed=failed_gates(fit, gates),
         device=where,
+        resumed_after=progress.resumed_after,
     )
     files: list[Path] = []
     if folder is not None:
         files = write_results(host, folder, chosen, record, image, baseline, reference, uncertainty.maps, pages)
         progress.forget()
         tell("write", f"{len(files)} files in {folder.path}", path=str(folder.path))
-    check_gates(fit, gates)
+        require_passed(record["gates_failed"])
+    else:
+        for sentence in record["gates_failed"]:
+            tell("warning", sentence)
     host.case_finished(identity[:12], record)
     tell("done", "finished", chi=fit.chi, **metrics["reconstruction"])
     maps = {name: found.volume for name, found in uncertainty.maps.items()}

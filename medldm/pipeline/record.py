@@ -90,6 +90,7 @@ def run_record(
     warnings: Sequence[str],
     failed: list[str],
     device: torch.device,
+    resumed_after: int | None = None,
 ) -> dict[str, Any]:
     """The record of a run as plain JSON.
 
@@ -113,6 +114,8 @@ def run_record(
         warnings: all that were told.
         failed: sentences of the gates that failed.
         device: that computed.
+        resumed_after: steps that an earlier run had done; seconds and convergence are of what came after. None of a run
+            from the beginning.
     """
     return {
         "schema": SCHEMA,
@@ -133,6 +136,7 @@ def run_record(
         **({"chi_slices": fit.slices} if fit.slices else {}),
         **({"chi_along": {name: list(values) for name, values in fit_along.items()}} if fit_along else {}),
         "slice_likeness": {name: list(values) for name, values in likeness.items()},
+        **({} if resumed_after is None else {"resumed_after": resumed_after}),
         **({"convergence": dict(convergence)} if convergence else {}),
         **({"uncertainty": dict(uncertainty)} if uncertainty else {}),
         "methods": [dict(method) for method in methods],

@@ -111,6 +111,9 @@ def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
     prior = record.get("prior", {})
     if prior:
         method = f"{method} with the prior {prior['name']}"
+        share = float(prior.get("trial", {}).get("classical_share", 0))
+        if share:
+            method = f"{method}, {share:.0%} of it {recipe.classical['name']},"
     return Provenance(
         role="reconstruction",
         method=f"{method} on {recipe.physics}",

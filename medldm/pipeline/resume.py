@@ -10,6 +10,7 @@ from pathlib import Path
 import medldm
 from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.host import Host
+from medldm.pipeline.checks import require_passed
 from medldm.pipeline.chosen_prior import ChosenPrior, choose_prior
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash, read_case, stated_hash
@@ -38,7 +39,11 @@ def already_finished(
     *,
     anonymous: bool = False,
 ) -> Path | None:
-    """The folder that holds the result of the same scan, recipe and version: ``out`` or one in it; None without one."""
+    """The folder that holds the whole result of the same scan, recipe and version: ``out`` or one in it; else None.
+
+    Raises:
+        GateFailed: the result is there, and failed its gates when it was made.
+    """
     if not anonymous and finished_record(out) is None:
         return None  # not worth reading the scan
     case = read_case(host, source, request)
@@ -47,4 +52,9 @@ def already_finished(
     job = job_of(recipe, case, choose_prior(host, recipe, case))
     folder = out / name_of(job) if anonymous else out
     record = finished_record(folder)
-    return folder if record is not None and record.get("job") == job else None
+    if record is None or record.get("job") != job:
+        return None
+    if not all((folder / name).is_file() for name in record.get("files", ())):
+        return None
+    require_passed(record.get("gates_failed", ()))
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,11 +88,8 @@ class Row:
     solve_seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str = ""
-
-    @property
-    def key(self) -> tuple[str, str, str, int]:
-        """What makes two rows the same work."""
-        return self.recipe, self.case, self.method, self.seed
+    work: str = ""
+    """Hash of what was asked for: resolved recipe, method, slices of the case. Two rows of one are the same work."""
 
 
 Look = Callable[[Row, Volume, Volume], None]
@@ -130,25 +128,30 @@ def run_suite(
 ) -> Iterator[Row]:
     """Yield a row per recipe, case, seed and method; rows in ``done`` are not computed again.
 
-    Every method of a recipe sees the same measurement, and the same operator unless it sets another. One that fails
-    gives a row with its error, and the suite goes on. With ``middle`` every case is cut to so many slices from its
-    middle; ``look`` sees the image of every row that has one, beside the truth.
+    Every method of a recipe sees the same measurement, and the same operator unless it sets another. One that fails, or
+    a case that cannot be read or measured, gives rows with their error, and the suite goes on. With ``middle`` every
+    case is cut to so many slices from its middle; ``look`` sees the image of every row that has one, beside the truth.
     """
-    finished = {row.key for row in done}
+    finished = {row.work for row in done}
     total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
     index = 0
     for task in suite.tasks:
         for seed in suite.seeds:
             recipe = load_recipe(task.recipe, [*task.set, f"run.seed={seed}"])
             for name in task.cases:
-                keys = [(recipe.name, name, method, seed) for method in task.methods]
-                wanted = [method for method, key in zip(task.methods, keys, strict=True) if key not in finished]
-                index += len(task.methods) - len(wanted)
+                case = suite.cases[name]
+                rows = _rows(task, recipe, name, case, middle)
+                wanted = [row for row in rows if row.work not in finished]
+                index += len(rows) - len(wanted)
                 if not wanted:
                     continue
-                tell("case", f"{recipe.name} on {name}, seed {seed}")
-                volume = _volume(host, suite.cases[name], data, middle)
-                for row in _case_rows(host, volume, name, recipe, task, wanted, device, look):
+                tell("case", f"{rows[0].recipe} on {name}, seed {seed}")
+                try:
+                    volume = _volume(host, case, data, middle)
+                    found = _case_rows(host, volume, recipe, task, wanted, device, look)
+                except MedldmError as error:
+                    found = iter([replace(row, error=str(error)) for row in wanted])
+                for row in found:
                     index += 1
                     tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
                     if row.error:
@@ -156,31 +159,54 @@ def run_suite(
                     yield row
 
 
+def still_asked(suite: Suite, rows: Sequence[Row], middle: int | None = None) -> list[Row]:
+    """Rows of an earlier run, without those of the same names that this suite asks otherwise."""
+    asked: dict[tuple[str, str, str, int], str] = {}
+    for task in suite.tasks:
+        for seed in suite.seeds:
+            recipe = load_recipe(task.recipe, [*task.set, f"run.seed={seed}"])
+            for name in task.cases:
+                for row in _rows(task, recipe, name, suite.cases[name], middle):
+                    asked[row.recipe, row.case, row.method, row.seed] = row.work
+    return [row for row in rows if asked.get((row.recipe, row.case, row.method, row.seed), row.work) == row.work]
+
+
+def _rows(task: Task, recipe: Recipe, name: str, case: SuiteCase, middle: int | None) -> list[Row]:
+    """What is asked of a case, by every method; a task that sets something of the recipe is told by it."""
+    named = ", ".join([recipe.name, *task.set])
+    return [
+        Row(named, name, method, recipe.seed, work=_work(recipe, case, middle, how))
+        for method, how in task.methods.items()
+    ]
+
+
+def _work(recipe: Recipe, case: SuiteCase, middle: int | None, method: str | dict[str, Any]) -> str:
+    asked = [recipe.sha256, str(case.path), case.modality, case.slices, middle, method]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def _case_rows(
-    host: Host,
-    volume: Volume,
-    name: str,
-    recipe: Recipe,
-    task: Task,
-    methods: list[str],
-    device: str,
-    look: Look | None,
+    host: Host, volume: Volume, recipe: Recipe, task: Task, rows: Sequence[Row], device: str, look: Look | None
 ) -> Iterator[Row]:
-    identity = case_hash(volume)
-    acquisition = measure(host, recipe, volume, Teller())
-    begun = time.perf_counter()
-    posed = pose(host, recipe, acquisition, identity, device_named(device))
-    start = start_image(host, recipe, posed)
-    set_up = time.perf_counter() - begun
-    for method in methods:
-        row = Row(recipe.name, name, method, recipe.seed, set_up_seconds=set_up)
+    try:
+        identity = case_hash(volume)
+        acquisition = measure(host, recipe, volume, Teller())
+        begun = time.perf_counter()
+        posed = pose(host, recipe, acquisition, identity, device_named(device))
+        start = start_image(host, recipe, posed)
+        set_up = time.perf_counter() - begun
+    except MedldmError as error:
+        yield from (replace(row, error=str(error)) for row in rows)
+        return
+    for asked in rows:
+        row = replace(asked, set_up_seconds=set_up)
         try:
             with PeakMemory() as memory:
                 begun = time.perf_counter()
-                estimate, likelihood = _estimate(host, recipe, task.methods[method], posed, start)
+                estimate, likelihood = _estimate(host, recipe, task.methods[row.method], posed, start)
                 solved = time.perf_counter() - begun
-            image = finished_volume(estimate, acquisition, volume, method)
-            row = replace(
+            image = finished_volume(estimate, acquisition, volume, row.method)
+            found = replace(
                 row,
                 metrics=compare(host, image, volume),
                 chi=float(likelihood.chi(estimate).mean()),
@@ -188,8 +214,8 @@ def _case_rows(
                 peak_memory_bytes=memory.bytes,
             )
             if look is not None:
-                look(row, image, volume)
-            yield row
+                look(found, image, volume)
+            yield found
         except MedldmError as error:
             yield replace(row, error=str(error))
 
