@@ -164,10 +164,11 @@ def test_an_input_is_known_by_its_content(tmp_path: Path) -> None:
     make_scans(tmp_path / "a", 2)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "scan0.nii.gz").rename(tmp_path / "b" / "z.nii.gz")
-    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
-    assert fingerprint(tmp_path / "a").mark != fingerprint(tmp_path / "b").mark
-    before = fingerprint(tmp_path / "a" / "scan0.nii.gz")
+    host = load_host()
+    assert content_hash(host, tmp_path / "a") == content_hash(host, tmp_path / "b")
+    assert fingerprint(host, tmp_path / "a").mark != fingerprint(host, tmp_path / "b").mark
+    before = fingerprint(host, tmp_path / "a" / "scan0.nii.gz")
     (tmp_path / "a" / "scan0.json").write_text("{}")
-    after = fingerprint(tmp_path / "a" / "scan0.nii.gz")
+    after = fingerprint(host, tmp_path / "a" / "scan0.nii.gz")
     assert (before.files, after.files) == (1, 2), "a sidecar belongs to its scan"
     assert before.mark != after.mark

@@ -43,7 +43,7 @@ class Arrivals:
         """Places that have been as they are for long enough, each once, and again when it changed."""
         now = self.clock()
         for place in places(self.host, self.folder):
-            mark = fingerprint(place.path).mark
+            mark = fingerprint(self.host, place.path).mark
             before, since = self._seen.get(place.path, ("", now))
             if mark != before:
                 self._seen[place.path] = mark, now

@@ -62,7 +62,7 @@ def show_plan(
         table.add_column(heading, overflow="fold")
     base = source.path if source.path.is_dir() else source.path.parent
     for row in source.rows[:_SHOWN]:
-        size = f"{fingerprint(row.input).bytes / 2**20:.1f} MiB"
+        size = f"{fingerprint(host, row.input).bytes / 2**20:.1f} MiB"
         shown = row.input.relative_to(base) if row.input.is_relative_to(base) else row.input
         table.add_row(escape(str(shown)), row.series or "", size, escape(row.output or "(hash of the job)"))
     console.print(table)

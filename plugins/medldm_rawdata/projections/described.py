@@ -151,6 +151,13 @@ class DescribedReader(ABC):
             return False
         return not path.name.lower().endswith(_NIFTI) or _named_in(beside) == (self.format, path.name)
 
+    def files(self, path: Path) -> list[Path]:
+        """The JSON and the array that it names, whichever of them the path is."""
+        beside = described(path)
+        _, data = _named_in(beside)
+        plain = isinstance(data, str) and data and Path(data).name == data and not data.startswith(".")
+        return [path, beside, *([beside.with_name(data)] if plain else [])]
+
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; the array is read for what its values tell."""
         try:

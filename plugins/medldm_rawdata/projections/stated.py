@@ -60,8 +60,13 @@ class Stated(Strict):
         Raises:
             InputRefused: E-PRJ-16 for entries that are not known or not valid.
         """
-        file = path.with_name(f"{path.stem}.medldm.json")
+        file = stated_file(path)
         return parse(cls, file) if file.is_file() else cls()
+
+
+def stated_file(path: Path) -> Path:
+    """Where that stands for the file or folder of a scan, whether or not it is there."""
+    return path.absolute().with_name(f"{path.absolute().stem}.medldm.json")
 
 
 Model = TypeVar("Model", bound=Strict)
