@@ -1,4 +1,4 @@
-"""Scans of several files: what makes them the ones they were."""
+"""Scans of several files: what makes them the ones they were, and which files of a folder are one scan."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def dicom(folder: Path) -> Path:
     for file in Path(str(get_testdata_file("dicomdirtests/98892001/CT5N/2062"))).parent.iterdir():
         shutil.copy(file, folder / file.name)
     return folder
+
+
+def outputs(host: Host, folder: Path) -> list[str]:
+    return [row.output for row in scan_folder(host, folder)[0]]
 
 
 def names(host: Host, path: Path) -> list[str]:
@@ -145,3 +149,51 @@ def test_a_series_is_its_dicom_files_and_not_those_of_others(tmp_path: Path, hos
     assert (content_hash(host, series), fingerprint(host, series).mark) == before
     shutil.copy(next(series.glob("*")), series / "derived" / "IM1")
     assert content_hash(host, series) != before[0]
+
+
+def test_scans_below_a_series_are_found(tmp_path: Path, host: Host) -> None:
+    dicom(tmp_path / "mix")
+    assert outputs(host, tmp_path / "mix") == ["scan"]
+    for name in ("p1", "p2"):
+        make_scans(tmp_path / "mix" / name, 1)
+    dicom(tmp_path / "mix" / "p1" / "more")
+    rows, left = scan_folder(host, tmp_path / "mix")
+    assert [row.output for row in rows] == ["scan", "p1/scan0", "p2/scan0"], "slices below are the series' own"
+    assert not left
+    # One folder further up the result of the series has a name, which stays, and nothing lies inside it.
+    assert outputs(host, tmp_path) == ["mix", "mix-p1/scan0", "mix-p2/scan0"]
+
+
+def test_a_description_and_its_array_are_one_scan(tmp_path: Path, host: Host) -> None:
+    measured(tmp_path, "scan.v1", "scan.v1.npy")
+    assert outputs(host, tmp_path) == ["scan.v1"]
+    measured(tmp_path, "geom", "raw.npy")
+    measured(tmp_path, "z-geom", "a-raw.npy")
+    rows, left = scan_folder(host, tmp_path)
+    assert sorted(row.input.name for row in rows) == ["geom.json", "scan.v1.json", "z-geom.json"]
+    assert not left
+
+
+def test_two_descriptions_of_one_array_are_two_scans(tmp_path: Path, host: Host) -> None:
+    measured(tmp_path, "low", "raw.npy")
+    measured(tmp_path, "high", "raw.npy")
+    assert outputs(host, tmp_path) == ["high", "low"]
+    # An image keeps its place beside a description of something else.
+    make_scans(tmp_path, 1)
+    (tmp_path / "scan0.nii.gz").rename(tmp_path / "low.nii.gz")
+    assert sorted(row.input.name for row in scan_folder(host, tmp_path)[0]) == ["high.json", "low.json", "low.nii.gz"]
+
+
+def test_names_keep_what_is_no_ending(tmp_path: Path, host: Host, pretended: Pretended) -> None:
+    make_scans(tmp_path / "made", 2)
+    scans, recipe, out = tmp_path / "scans", make_recipe(tmp_path), tmp_path / "out"
+    scans.mkdir()
+    shutil.copy(tmp_path / "made" / "scan0.nii.gz", scans / "brain_0.8mm.nii.gz")
+    run(scans, out, recipe)
+    shutil.copy(tmp_path / "made" / "scan1.nii.gz", scans / "brain_0.5mm.nii.gz")
+    lines = run(scans, out, recipe)
+    assert [(line.name, line.state) for line in lines] == [("brain_0.5mm", "done"), ("brain_0.8mm", "done")]
+    assert pretended.done == ["brain_0.8mm.nii.gz", "brain_0.5mm.nii.gz"]
+    for number in (1, 2):
+        dicom(tmp_path / "pacs" / f"1.2.840.{number}")
+    assert outputs(host, tmp_path / "pacs") == ["1.2.840.1", "1.2.840.2"]

@@ -14,7 +14,7 @@ from medldm.batch.bids_dataset import derivative, describe_derivatives, is_datas
 from medldm.batch.fingerprint import content_hash, fingerprint
 from medldm.batch.folder_scan import scan_folder
 from medldm.batch.manifest_file import read_manifest, write_manifest
-from medldm.batch.output_name import distinct, made_of
+from medldm.batch.output_name import check_names, distinct, made_of
 from medldm.batch.row import Row
 from medldm.batch.source import find_source
 from medldm.errors import MedldmError, UsageError
@@ -92,6 +92,13 @@ def test_missing_inputs_may_be_left_to_fail(tmp_path: Path) -> None:
 def test_names_are_made_plain_and_distinct() -> None:
     assert made_of(Path("Müller, Anna/T1 (2).nii.gz")) == "M-ller-Anna/T1-2"
     assert made_of(Path("CON.nii")) == "CON-scan"
+    assert made_of(Path("1.2/brain_0.8mm.NII.GZ")) == "1.2/brain_0.8mm"
+    assert made_of(Path("p/scan.h5"), folder=True) == "p/scan.h5"
+    assert made_of(Path("con.x.npy")) == "con-scan.x"
+    assert made_of(Path(".nii")) == "nii"
+    assert made_of(Path()) == "scan"
+    for name in ("con.x.npy", "x" * 99 + ".8mm.nii", "nul", "a..b.json"):
+        check_names([Row(Path("a"), made_of(Path(name)))])
     assert distinct(["a", "A", "a/b", "c"]) == ["a-2", "A-3", "a/b", "c"]
 
 
