@@ -48,7 +48,7 @@ def dicom(folder: Path) -> Path:
 
 
 def outputs(host: Host, folder: Path) -> list[str]:
-    return [row.output for row in scan_folder(host, folder)[0]]
+    return [row.output for row in scan_folder(host, folder).rows]
 
 
 def names(host: Host, path: Path) -> list[str]:
@@ -138,8 +138,8 @@ def test_a_description_that_leads_astray_is_a_file_of_its_own(data: object, tmp_
     path.write_text(json.dumps(sinogram_header(data=data)))
     assert files_of(host, path) == [path]
     assert content_hash(host, path)
-    rows, left = scan_folder(host, path.parent)
-    assert (rows, len(left)) == ([], 1)
+    found = scan_folder(host, path.parent)
+    assert (len(found.rows), len(found.left_out)) == (0, 1)
 
 
 def test_a_series_is_its_dicom_files_and_not_those_of_others(tmp_path: Path, host: Host) -> None:
@@ -157,9 +157,9 @@ def test_scans_below_a_series_are_found(tmp_path: Path, host: Host) -> None:
     for name in ("p1", "p2"):
         make_scans(tmp_path / "mix" / name, 1)
     dicom(tmp_path / "mix" / "p1" / "more")
-    rows, left = scan_folder(host, tmp_path / "mix")
-    assert [row.output for row in rows] == ["scan", "p1/scan0", "p2/scan0"], "slices below are the series' own"
-    assert not left
+    found = scan_folder(host, tmp_path / "mix")
+    assert [row.output for row in found.rows] == ["scan", "p1/scan0", "p2/scan0"], "slices below are the series' own"
+    assert not found.left_out
     # One folder further up the result of the series has a name, which stays, and nothing lies inside it.
     assert outputs(host, tmp_path) == ["mix", "mix-p1/scan0", "mix-p2/scan0"]
 
@@ -169,9 +169,9 @@ def test_a_description_and_its_array_are_one_scan(tmp_path: Path, host: Host) ->
     assert outputs(host, tmp_path) == ["scan.v1"]
     measured(tmp_path, "geom", "raw.npy")
     measured(tmp_path, "z-geom", "a-raw.npy")
-    rows, left = scan_folder(host, tmp_path)
-    assert sorted(row.input.name for row in rows) == ["geom.json", "scan.v1.json", "z-geom.json"]
-    assert not left
+    found = scan_folder(host, tmp_path)
+    assert sorted(row.input.name for row in found.rows) == ["geom.json", "scan.v1.json", "z-geom.json"]
+    assert not found.left_out
 
 
 def test_two_descriptions_of_one_array_are_two_scans(tmp_path: Path, host: Host) -> None:
@@ -181,7 +181,7 @@ def test_two_descriptions_of_one_array_are_two_scans(tmp_path: Path, host: Host)
     # An image keeps its place beside a description of something else.
     make_scans(tmp_path, 1)
     (tmp_path / "scan0.nii.gz").rename(tmp_path / "low.nii.gz")
-    assert sorted(row.input.name for row in scan_folder(host, tmp_path)[0]) == ["high.json", "low.json", "low.nii.gz"]
+    assert sorted(row.input.name for row in scan_folder(host, tmp_path).rows) == ["high.json", "low.json", "low.nii.gz"]
 
 
 def test_names_keep_what_is_no_ending(tmp_path: Path, host: Host, pretended: Pretended) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 
+from medldm.batch.found import Found, LeftOut, included
 from medldm.batch.output_name import distinct, made_of
 from medldm.batch.row import Row
 from medldm.data import Reader, SeriesRow
@@ -34,37 +34,26 @@ class Place:
     within: Path | None = None
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Something that cannot be reconstructed as it is."""
-
-    path: Path
-    code: str
-    reason: str
-
-
-def scan_folder(host: Host, root: Path, include: Sequence[str] = ()) -> tuple[list[Row], list[LeftOut]]:
+def scan_folder(host: Host, root: Path, include: Sequence[str] = ()) -> Found:
     """All scans below a folder; headers only.
 
     Args:
         host: whose readers look.
         root: the folder.
-        include: patterns such as ``*_T1w.nii.gz``; one of them must match the name or the path below ``root``.
-
-    Returns:
-        Rows whose outputs are named after their paths below the folder, and what is left out, with its code.
+        include: patterns of names or of paths below ``root``.
     """
     rows: list[Row] = []
     left: list[LeftOut] = []
+    others = 0
     for place in places(host, root):
-        relative = place.path.relative_to(root)
-        if include and not any(fnmatch(str(relative), one) or fnmatch(relative.name, one) for one in include):
+        if not included(place.path.relative_to(root), include):
+            others += 1
             continue
         found, out = rows_of(place, root)
         rows += found
         left += out
     names = distinct([row.output for row in rows])
-    return [replace(row, output=name) for row, name in zip(rows, names, strict=True)], left
+    return Found([replace(row, output=name) for row, name in zip(rows, names, strict=True)], left, others)
 
 
 def rows_of(place: Place, root: Path) -> tuple[list[Row], list[LeftOut]]:

@@ -12,7 +12,8 @@ from medldm.batch.batch import Watchers, Workforce, check_apart
 from medldm.batch.coordinator import Coordinator
 from medldm.batch.engine import Engine
 from medldm.batch.fingerprint import fingerprint
-from medldm.batch.folder_scan import LeftOut, Place, places, rows_of
+from medldm.batch.folder_scan import Place, places, rows_of
+from medldm.batch.found import LeftOut
 from medldm.batch.index import Index, Scan
 from medldm.batch.lock import CoordinatorLock
 from medldm.batch.output_name import distinct

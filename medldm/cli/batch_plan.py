@@ -54,7 +54,8 @@ def show_plan(
     if as_json:
         rows = [row.as_dict() for row in source.rows]
         left = [{"path": str(one.path), "code": one.code, "reason": one.reason} for one in source.left_out]
-        sys.stdout.write(json.dumps({"event": "plan", "rows": rows, "left_out": left, "script": script}) + "\n")
+        told = {"rows": rows, "left_out": left, "not_included": source.not_included, "script": script}
+        sys.stdout.write(json.dumps({"event": "plan", **told}) + "\n")
         return
     console = Console()
     table = Table(title=f"{len(source.rows)} scans by {settings.recipe}")
@@ -70,6 +71,8 @@ def show_plan(
         console.print(f"and {len(source.rows) - _SHOWN} more", highlight=False)
     for one in source.left_out[:_SHOWN]:
         console.print(f"left out: {one.code} {escape(str(one.path))}: {escape(one.reason)}", highlight=False)
+    if source.omitted:
+        console.print(source.omitted, highlight=False)
     if script is not None:
         console.print(f"{workforce.workers or 1} times this job:", highlight=False)
         sys.stdout.write(script + "\n")
