@@ -57,6 +57,9 @@ def test_the_ways_of_a_batch(words: list[str], tmp_path: Path, pretended: Preten
     plan = call(*words, "--dry-run", "--json", "--save-manifest", str(tmp_path / "m.csv"))
     assert plan.exit_code == 0, plan.stderr
     assert [row["output"] for row in lines(plan.stdout)[0]["rows"]] == ["scan0", "scan1", "scan2"]
+    one = ["--dry-run", "--include", "*1.nii.gz"]
+    assert lines(call(*words, *one, "--json").stdout)[0]["not_included"] == 2
+    assert "\n2 not included\n" in call(*words, *one).stdout
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "m.csv").read_text().count("\n") == 4
 

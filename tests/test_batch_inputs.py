@@ -14,7 +14,7 @@ from medldm.batch.bids_dataset import derivative, describe_derivatives, is_datas
 from medldm.batch.fingerprint import content_hash, fingerprint
 from medldm.batch.folder_scan import scan_folder
 from medldm.batch.manifest_file import read_manifest, write_manifest
-from medldm.batch.output_name import distinct, made_of
+from medldm.batch.output_name import check_names, distinct, made_of
 from medldm.batch.row import Row
 from medldm.batch.source import find_source
 from medldm.errors import MedldmError, UsageError
@@ -92,6 +92,13 @@ def test_missing_inputs_may_be_left_to_fail(tmp_path: Path) -> None:
 def test_names_are_made_plain_and_distinct() -> None:
     assert made_of(Path("Müller, Anna/T1 (2).nii.gz")) == "M-ller-Anna/T1-2"
     assert made_of(Path("CON.nii")) == "CON-scan"
+    assert made_of(Path("1.2/brain_0.8mm.NII.GZ")) == "1.2/brain_0.8mm"
+    assert made_of(Path("p/scan.h5"), folder=True) == "p/scan.h5"
+    assert made_of(Path("con.x.npy")) == "con-scan.x"
+    assert made_of(Path(".nii")) == "nii"
+    assert made_of(Path()) == "scan"
+    for name in ("con.x.npy", "x" * 99 + ".8mm.nii", "nul", "a..b.json"):
+        check_names([Row(Path("a"), made_of(Path(name)))])
     assert distinct(["a", "A", "a/b", "c"]) == ["a-2", "A-3", "a/b", "c"]
 
 
@@ -107,13 +114,14 @@ def test_a_folder_is_scanned(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "p1" / "scan0.nii.gz", tmp_path / ".hidden")
     (tmp_path / "broken.nii.gz").write_bytes(b"no NIfTI")
 
-    rows, left = scan_folder(load_host(), tmp_path)
-    assert [row.output for row in rows] == ["p1/scan0", "p1/scan1", "p1/scan2", "p2/ct"]
-    assert rows[-1].input == series
-    assert rows[-1].series is None
-    assert [one.path.name for one in left] == ["broken.nii.gz"]
-    only, _ = scan_folder(load_host(), tmp_path, ["*scan1*"])
-    assert [row.output for row in only] == ["p1/scan1"]
+    found = scan_folder(load_host(), tmp_path)
+    assert [row.output for row in found.rows] == ["p1/scan0", "p1/scan1", "p1/scan2", "p2/ct"]
+    assert found.rows[-1].input == series
+    assert found.rows[-1].series is None
+    assert [one.path.name for one in found.left_out] == ["broken.nii.gz"]
+    only = scan_folder(load_host(), tmp_path, ["*scan1*"])
+    assert [row.output for row in only.rows] == ["p1/scan1"]
+    assert (list(only.left_out), only.not_included) == ([], 4)
 
 
 def test_several_series_in_a_folder_are_named_by_number_not_by_uid(tmp_path: Path) -> None:
@@ -121,14 +129,22 @@ def test_several_series_in_a_folder_are_named_by_number_not_by_uid(tmp_path: Pat
     for kind in ("CT5N", "CT2N"):
         for file in (source / kind).iterdir():
             shutil.copy(file, tmp_path / f"{kind}{file.name}")
-    rows, left = scan_folder(load_host(), tmp_path)
+    found = scan_folder(load_host(), tmp_path)
+    rows = found.rows
     assert [(row.output, row.series) for row in rows] == [("scan", "#2")] or rows[0].series in ("#1", "#2")
-    assert left, "the localizers are left out"
+    assert found.left_out, "the localizers are left out"
 
 
 def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="E-BAT-06"):
         find_source(load_host(), tmp_path)
+    make_scans(tmp_path / "scans")
+    (tmp_path / "scans" / "broken_T1w.nii.gz").write_bytes(b"no NIfTI")
+    with pytest.raises(UsageError, match=r"E-BAT-06.*reconstructed: 1 left out, 3 not included\.") as caught:
+        find_source(load_host(), tmp_path / "scans", include=["*_T1w*"])
+    assert "--include" in str(caught.value)
+    with pytest.raises(UsageError, match=r"E-BAT-06.*reconstructed: 2 not included\."):
+        find_source(load_host(), bids(tmp_path), include=["*_FLAIR*"])
     with pytest.raises(MedldmError, match="E-IN-01"):
         find_source(load_host(), tmp_path / "absent")
 
@@ -137,11 +153,11 @@ def test_a_bids_data_set_gives_its_anatomical_images(tmp_path: Path) -> None:
     raw = bids(tmp_path)
     assert is_dataset(raw)
     assert not is_dataset(tmp_path)
-    rows = scan_dataset(raw)
+    rows = scan_dataset(raw).rows
     assert [row.output for row in rows] == ["sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-02/anat/sub-02_T2w"]
     assert rows[0].modality == "MR"
     assert rows[0].bids == "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz"
-    assert len(scan_dataset(raw, ["*_T2w*"])) == 1
+    assert len(scan_dataset(raw, ["*_T2w*"]).rows) == 1
     describe_derivatives(raw, tmp_path)
     described = json.loads((tmp_path / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
@@ -164,10 +180,11 @@ def test_an_input_is_known_by_its_content(tmp_path: Path) -> None:
     make_scans(tmp_path / "a", 2)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "scan0.nii.gz").rename(tmp_path / "b" / "z.nii.gz")
-    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
-    assert fingerprint(tmp_path / "a").mark != fingerprint(tmp_path / "b").mark
-    before = fingerprint(tmp_path / "a" / "scan0.nii.gz")
+    host = load_host()
+    assert content_hash(host, tmp_path / "a") == content_hash(host, tmp_path / "b")
+    assert fingerprint(host, tmp_path / "a").mark != fingerprint(host, tmp_path / "b").mark
+    before = fingerprint(host, tmp_path / "a" / "scan0.nii.gz")
     (tmp_path / "a" / "scan0.json").write_text("{}")
-    after = fingerprint(tmp_path / "a" / "scan0.nii.gz")
+    after = fingerprint(host, tmp_path / "a" / "scan0.nii.gz")
     assert (before.files, after.files) == (1, 2), "a sidecar belongs to its scan"
     assert before.mark != after.mark

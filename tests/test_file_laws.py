@@ -38,6 +38,8 @@ class RawReader:
             raise InputRefused("E-RAW-01", "There is no raw image.")
         else:
             content = path.read_bytes()
+        if self.broken == "unnamed" and not path.with_suffix(".unit").is_file():
+            raise InputRefused("E-RAW-03", "The unit of the raw image is not known.")
         values = content[4:]
         if self.broken == "padded":
             values = values.ljust(240, b"\0")
@@ -53,6 +55,7 @@ class RawReader:
 
 
 def raw(folder: Path) -> Path:
+    (folder / "scan.unit").write_text("HU")
     path = folder / "scan.raw"
     path.write_bytes(b"RAW1" + VOLUME.data.numpy().tobytes())
     return path
@@ -71,6 +74,7 @@ BROKEN_READERS: list[tuple[reader_laws.ReaderLaw, str]] = [
     (reader_laws.law_reads_what_was_written, "grid"),
     (reader_laws.law_reads_what_was_written, "values"),
     (reader_laws.law_reading_is_repeatable, "litters"),
+    (reader_laws.law_names_all_its_files, "unnamed"),
     (reader_laws.law_refuses_what_is_missing, "bare"),
     (reader_laws.law_refuses_truncated_files, "padded"),
 ]

@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import medldm
+from medldm.batch.found import Found, included
 from medldm.batch.output_name import RECORDS, STATE
 from medldm.batch.row import Row
 from medldm.data.volume import Modality
@@ -43,9 +43,10 @@ def _description(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def scan_dataset(root: Path, include: Sequence[str] = ()) -> list[Row]:
+def scan_dataset(root: Path, include: Sequence[str] = ()) -> Found:
     """The images under ``sub-*/[ses-*/]{anat,ct}/``, or those that match ``include``; masks are none."""
     rows = []
+    others = 0
     for subject in sorted(root.glob("sub-*")):
         for file in sorted(subject.rglob("*.nii*")):
             relative = file.relative_to(root)
@@ -53,11 +54,12 @@ def scan_dataset(root: Path, include: Sequence[str] = ()) -> list[Row]:
             kind = file.parent.name
             if match is None or kind not in _MODALITIES or match["suffix"] in _NO_IMAGES or not file.is_file():
                 continue
-            if include and not any(fnmatch(str(relative), one) or fnmatch(file.name, one) for one in include):
+            if not included(relative, include):
+                others += 1
                 continue
             name = str(relative.with_name(file.name.split(".")[0]))
             rows.append(Row(file.absolute(), name, modality=_MODALITIES[kind], bids=str(relative)))
-    return rows
+    return Found(rows, not_included=others)
 
 
 def describe_derivatives(source: Path, out: Path) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medldm.batch.claim import Claim, state_mark
-from medldm.batch.fingerprint import fingerprint
 from medldm.batch.index import Index
 from medldm.batch.lock import CoordinatorLock
 from medldm.batch.workplace import Workplace, opened
@@ -52,16 +51,20 @@ def clean(out: Path, *, states: bool = False) -> Cleaned:
                 if not claim.held:
                     held += 1
                     continue
-                before = fingerprint(folder).bytes
+                before = _bytes_in(folder)
                 if state_mark(folder) and not states and folder.name in unfinished:
                     claim.clear_results()
                     kept += 1
                 else:
                     shutil.rmtree(folder)
                     folders += 1
-                size += before - fingerprint(folder).bytes
+                size += before - _bytes_in(folder)
         place.cancel_file.unlink(missing_ok=True)
     return Cleaned(folders, size, kept, held)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _unfinished(place: Workplace) -> set[str]:

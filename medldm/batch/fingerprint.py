@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# What may lie beside a file and belong to it, under the same stem.
-_TWINS = (".json", ".img", ".img.gz", ".hdr", ".hdr.gz", ".cfl")
+from medldm.host import Host
+from medldm.pipeline.reading import files_of
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of a file or of all files in a folder.
+    """Of all files that an input is read from.
 
     Attributes:
         mark: hash of names, sizes and times; the same one means that nobody has touched the input.
@@ -27,11 +25,11 @@ class Fingerprint:
     bytes: int
 
 
-def fingerprint(path: Path, truth: Path | None = None) -> Fingerprint:
-    """Of what lies at ``path``, and of its truth; no file is opened."""
+def fingerprint(host: Host, path: Path, truth: Path | None = None) -> Fingerprint:
+    """Of what lies at ``path``, and of its truth; the readers look at first bytes and descriptions, nothing else."""
     digest = hashlib.sha256()
     count = size = 0
-    for file in (*files_of(path), *(() if truth is None else files_of(truth))):
+    for file in (*files_of(host, path), *(() if truth is None else files_of(host, truth))):
         try:
             stat = file.stat()
         except OSError:
@@ -43,31 +41,10 @@ def fingerprint(path: Path, truth: Path | None = None) -> Fingerprint:
     return Fingerprint(digest.hexdigest(), count, size)
 
 
-def content_hash(path: Path) -> str:
-    """sha256 of the content of all files, whatever their names and their order."""
+def content_hash(host: Host, path: Path) -> str:
+    """sha256 of the content of all files that an input is read from, whatever their names and their order."""
     hashes = []
-    for file in files_of(path):
+    for file in files_of(host, path):
         with file.open("rb") as stream:
             hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
-
-
-def files_of(path: Path) -> Iterator[Path]:
-    """The regular files of an input, in a stable order; a file's header or sidecar comes with it."""
-    if path.is_dir():
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                file = Path(folder) / name
-                if file.is_file():
-                    yield file
-        return
-    if not path.is_file():
-        return
-    yield path
-    stem = path.name.removesuffix(".gz")
-    stem = stem[: len(stem) - len(Path(stem).suffix)]
-    for ending in _TWINS:
-        twin = path.with_name(stem + ending)
-        if twin != path and twin.is_file():
-            yield twin

@@ -130,7 +130,8 @@ def _named(path: Path, rows: Sequence[Row]) -> list[Row]:
     made = []
     for row in rows:
         inside = row.input.is_relative_to(folder)
-        name = made_of(row.input.relative_to(folder) if inside else Path(row.input.name))
+        relative = row.input.relative_to(folder) if inside else Path(row.input.name)
+        name = made_of(relative, folder=row.input.is_dir())
         made.append(row.output or (f"{name}/volume-{row.volume_index}" if row.volume_index is not None else name))
     free = iter(distinct([name for name, row in zip(made, rows, strict=True) if not row.output]))
     return [row if row.output else replace(row, output=next(free)) for row in rows]

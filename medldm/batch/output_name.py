@@ -16,18 +16,29 @@ _PLAIN = re.compile(r"[^A-Za-z0-9._=+-]+")
 _LONGEST = 100
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 _SHOWN = 10
+# Of the formats that are read, longer ones first.
+_ENDINGS = (
+    *(".acq.safetensors", ".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".cfl", ".json", ".npy", ".npz"),
+    *(".dicom", ".dcm", ".ima", ".hdf5", ".hdf", ".h5", ".mrd", ".mat"),
+)
 
 
-def made_of(relative: Path) -> str:
-    """A name made of an input's path below the folder that was scanned: ``p1/brain.nii.gz`` is ``p1/brain``."""
-    parts = list(relative.parts)
-    parts[-1] = parts[-1].split(".")[0] or parts[-1]
-    return "/".join(_part(part) for part in parts)
+def made_of(relative: Path, *, folder: bool = False) -> str:
+    """A name made of an input's path below the folder that was scanned: ``p1/brain.nii.gz`` is ``p1/brain``.
+
+    Args:
+        relative: the path; that of the folder itself gives ``scan``.
+        folder: whether a folder lies there, whose name has no ending.
+    """
+    *above, last = relative.parts or ("scan",)
+    ending = "" if folder else next((one for one in _ENDINGS if last.lower().endswith(one)), "")
+    return "/".join(_part(part) for part in (*above, last[: len(last) - len(ending)] or last))
 
 
 def _part(text: str) -> str:
-    plain = _PLAIN.sub("-", text).strip("-.")[:_LONGEST] or "scan"
-    return f"{plain}-scan" if plain.split(".")[0].lower() in _DEVICES else plain
+    plain = _PLAIN.sub("-", text).strip("-.")[:_LONGEST].rstrip("-.") or "scan"
+    first, dot, rest = plain.partition(".")
+    return f"{first}-scan{dot}{rest}" if first.lower() in _DEVICES else plain
 
 
 def distinct(names: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ def plan_batch(index: Index, place: Workplace, settings: Settings, rows: Sequenc
     named = {} if not settings.anonymous else _by_mark(place)
     lines, changes, in_the_way = [], [], []
     for number, row in enumerate(rows, 1):
-        now = fingerprint(row.input, row.truth)
+        now = fingerprint(recipes.host, row.input, row.truth)
         old = before.get(row.key)
         name = row.output or named.get(_address(now.mark, recipes.plan(row)), "")
         lines.append((row.key, number, name, json.dumps(row.as_dict()), cost_of(recipes.of(row)[0], now.bytes)))

@@ -93,10 +93,11 @@ def work_on(order: Order, *, may_kill: bool, listeners: Sequence[Listener] = ())
 
 def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequence[Listener]) -> Outcome:
     settings, place, row = order.settings, order.place, order.row
-    mark = fingerprint(row.input, row.truth)
-    content = content_hash(row.input)
-    truth = "" if row.truth is None else content_hash(row.truth)
-    if fingerprint(row.input, row.truth).mark != mark.mark:
+    host = host_of(settings.allow, settings.block)
+    mark = fingerprint(host, row.input, row.truth)
+    content = content_hash(host, row.input)
+    truth = "" if row.truth is None else content_hash(host, row.truth)
+    if fingerprint(host, row.input, row.truth).mark != mark.mark:
         raise MedldmError(
             "E-BAT-19", "The input changed while it was read.", fix="Wait until the scan is whole; see batch watch."
         )
@@ -125,7 +126,7 @@ def _reconstructed(order: Order, claim: Claim, limits: Limits, listeners: Sequen
         anonymous=settings.anonymous,
         stop=limits.stop,
         save_every=settings.save_every,
-        host=host_of(settings.allow, settings.block),
+        host=host,
         listeners=[limits.listener, *listeners],
         pages=[report_page],
     )

@@ -12,7 +12,8 @@ from medldm.batch.batch import Watchers, Workforce, check_apart
 from medldm.batch.coordinator import Coordinator
 from medldm.batch.engine import Engine
 from medldm.batch.fingerprint import fingerprint
-from medldm.batch.folder_scan import LeftOut, Place, places, rows_of
+from medldm.batch.folder_scan import Place, places, rows_of
+from medldm.batch.found import LeftOut
 from medldm.batch.index import Index, Scan
 from medldm.batch.lock import CoordinatorLock
 from medldm.batch.output_name import distinct
@@ -43,7 +44,7 @@ class Arrivals:
         """Places that have been as they are for long enough, each once, and again when it changed."""
         now = self.clock()
         for place in places(self.host, self.folder):
-            mark = fingerprint(place.path).mark
+            mark = fingerprint(self.host, place.path).mark
             before, since = self._seen.get(place.path, ("", now))
             if mark != before:
                 self._seen[place.path] = mark, now

@@ -324,8 +324,8 @@ def _carry_out(
         if found.left_out and not settings.anonymous:
             for one in found.left_out[:10]:
                 display.say(f"left out: {one.code} {one.path}: {one.reason}")
-        if found.left_out:
-            display.say(f"{len(found.left_out)} left out, {len(found.rows)} scans to reconstruct")
+        if found.omitted:
+            display.say(f"{found.omitted}, {len(found.rows)} scans to reconstruct")
         staff = replace(workforce, listeners=(display.event,))
         watchers = Watchers(display.say, display.standing)
         return run_batch(session.host(), found, out, settings, staff, watchers, retry=retry)

@@ -54,7 +54,8 @@ def show_plan(
     if as_json:
         rows = [row.as_dict() for row in source.rows]
         left = [{"path": str(one.path), "code": one.code, "reason": one.reason} for one in source.left_out]
-        sys.stdout.write(json.dumps({"event": "plan", "rows": rows, "left_out": left, "script": script}) + "\n")
+        told = {"rows": rows, "left_out": left, "not_included": source.not_included, "script": script}
+        sys.stdout.write(json.dumps({"event": "plan", **told}) + "\n")
         return
     console = Console()
     table = Table(title=f"{len(source.rows)} scans by {settings.recipe}")
@@ -62,7 +63,7 @@ def show_plan(
         table.add_column(heading, overflow="fold")
     base = source.path if source.path.is_dir() else source.path.parent
     for row in source.rows[:_SHOWN]:
-        size = f"{fingerprint(row.input).bytes / 2**20:.1f} MiB"
+        size = f"{fingerprint(host, row.input).bytes / 2**20:.1f} MiB"
         shown = row.input.relative_to(base) if row.input.is_relative_to(base) else row.input
         table.add_row(escape(str(shown)), row.series or "", size, escape(row.output or "(hash of the job)"))
     console.print(table)
@@ -70,6 +71,8 @@ def show_plan(
         console.print(f"and {len(source.rows) - _SHOWN} more", highlight=False)
     for one in source.left_out[:_SHOWN]:
         console.print(f"left out: {one.code} {escape(str(one.path))}: {escape(one.reason)}", highlight=False)
+    if source.omitted:
+        console.print(source.omitted, highlight=False)
     if script is not None:
         console.print(f"{workforce.workers or 1} times this job:", highlight=False)
         sys.stdout.write(script + "\n")

@@ -6,7 +6,7 @@ from medldm.data.history import Event, History
 from medldm.data.intensity import AffineMap, attenuation_from_hu
 from medldm.data.object_mean import object_mean
 from medldm.data.provenance import Provenance
-from medldm.data.reading import ChecksBeforehand, Reader, ReadRequest, SeriesRow, Writer
+from medldm.data.reading import ChecksBeforehand, NamesItsFiles, Reader, ReadRequest, SeriesRow, Writer
 from medldm.data.volume import Quantity, Source, Volume
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Event",
     "Grid",
     "History",
+    "NamesItsFiles",
     "Provenance",
     "Quantity",
     "ReadRequest",

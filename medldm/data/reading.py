@@ -70,6 +70,20 @@ class Reader(Protocol):
 
 
 @runtime_checkable
+class NamesItsFiles(Protocol):
+    """A reader of scans that are more than the file they are named by, or less than all files below their folder."""
+
+    def files(self, path: Path) -> Sequence[Path]:
+        """All files that what lies at ``path`` is read from, itself included.
+
+        A batch tells by them whether a scan is the one it was, and which files of a folder are one scan. Names are
+        enough, and the first bytes or a small text where these tell it. Files that are not there may be named. Never
+        raises on bad content. Without this method a scan is the file at ``path``, or all regular files below it.
+        """
+        ...
+
+
+@runtime_checkable
 class Writer(Protocol):
     """Writes volumes of one format. A frozen dataclass whose fields are its options."""
 

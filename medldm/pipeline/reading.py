@@ -1,9 +1,11 @@
-"""From a path to one case, through whichever reader accepts it."""
+"""From a path to one case, and to the files that it is read from, through whichever reader accepts it."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -11,13 +13,24 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from medldm.data import Acquisition, Reader, ReadRequest, SeriesRow, Volume
+from medldm.data import Acquisition, NamesItsFiles, Reader, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
 from medldm.pipeline.foreign_formats import way_out
 
 # Squares, and sums of a million of them, are numbers in single precision up to here, and their inverses too.
 _FAR = 1e15
+
+
+def readers(host: Host) -> Iterator[Reader]:
+    """The registered readers in the order in which they are asked."""
+    return (_built(host, name) for name in host.names("readers"))
+
+
+@functools.lru_cache(maxsize=256)
+def _built(host: Host, name: str) -> Reader:
+    """Built once: it takes longer than to ask whether a file is of the reader's format."""
+    return cast(Reader, host.build("readers", name, {}))
 
 
 def reader_for(host: Host, path: Path) -> Reader:
@@ -28,8 +41,7 @@ def reader_for(host: Host, path: Path) -> Reader:
         raise InputRefused("E-IN-06", f"{path} may not be read.", fix="Check its permissions.")
     if path.is_dir() and not any(path.iterdir()):
         raise InputRefused("E-IN-02", f"{path} is an empty folder.", fix="Check the path.")
-    for entry in host.entries("readers"):
-        reader = cast(Reader, host.build("readers", entry.name, {}))
+    for reader in readers(host):
         if reader.accepts(path):
             return reader
     raise InputRefused(
@@ -38,6 +50,32 @@ def reader_for(host: Host, path: Path) -> Reader:
         why=f"The readers are {', '.join(host.names('readers'))}, and none found a scan of its format there.",
         fix=way_out(path) or "medldm plugins list shows the readers; check the file with the program that made it.",
     )
+
+
+def files_of(host: Host, path: Path) -> list[Path]:
+    """The files that what lies at a path is read from; where no reader accepts it, itself or all below it."""
+    return files_by(next((reader for reader in readers(host) if reader.accepts(path)), None), path)
+
+
+def files_by(reader: Reader | None, path: Path) -> list[Path]:
+    """The same for a known reader: regular files that are there, each once."""
+    named = reader.files(path) if isinstance(reader, NamesItsFiles) else _files_at(path)
+    return [file for file in dict.fromkeys(named) if _is_there(file)]
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _files_at(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))
 
 
 def inspect(host: Host, path: Path) -> list[SeriesRow]:

@@ -10,6 +10,7 @@ import torch
 
 from medldm.data import Acquisition, Volume
 from medldm.errors import MedldmError
+from medldm.pipeline.reading import files_by
 from medldm.testing.examples import ReaderExample
 from medldm.testing.law import NotApplicable, require
 
@@ -69,6 +70,28 @@ def law_reading_is_repeatable(example: ReaderExample, folder: Path) -> None:
     for a, b in zip(first, second, strict=True):
         require(torch.equal(a.data, b.data), "two readings give different values")
     require(_contents(folder) == before, "reading changed the files, or left others beside them")
+
+
+def law_names_all_its_files(example: ReaderExample, folder: Path) -> None:
+    """Without the files that the reader does not name as the scan's the reading is the same."""
+    whole, alone = _inside(folder, "whole"), _inside(folder, "alone")
+    path = example.make(whole)
+    named = files_by(example.reader, path)
+    require(path.is_dir() or path in named, "the file of the scan is not named among its files")
+    for file in named:
+        require(file.is_relative_to(whole), f"{file} is named, which does not belong to the scan")
+        copy = alone / file.relative_to(whole)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+    try:
+        found = example.reader.read(alone / path.relative_to(whole), example.request)
+    except MedldmError as error:
+        raise AssertionError(f"{[file.name for file in named]} do not make the scan: {error}") from error
+    for one, other in zip(found, example.reader.read(path, example.request), strict=True):
+        if isinstance(one, Acquisition) and isinstance(other, Acquisition):
+            require_same_measurement(one, other)
+        elif isinstance(one, Volume) and isinstance(other, Volume):
+            require_same_image(one, other, 0.0)
 
 
 def law_accepts_its_own(example: ReaderExample, folder: Path) -> None:
@@ -147,6 +170,7 @@ READER_LAWS: tuple[ReaderLaw, ...] = (
     law_inspects,
     law_reads_what_was_written,
     law_reading_is_repeatable,
+    law_names_all_its_files,
     law_refuses_what_is_missing,
     law_refuses_truncated_files,
 )

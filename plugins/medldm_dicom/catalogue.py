@@ -13,7 +13,7 @@ from medldm_dicom.frame import Frame, Vector, classic
 from medldm_dicom.header import Header, NotDicom, integer, read_header, text, words
 from medldm_dicom.problems import error, remark
 from medldm_dicom.quiet import quiet
-from medldm_dicom.scan import is_claimed, looks_like_dicom, regular_files
+from medldm_dicom.scan import dicom_files
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 # Directions are stated with six digits by some scanners and drift by rounding between slices of one series.
@@ -81,9 +81,7 @@ def catalogue(path: Path) -> Catalogue:
     grouped: dict[tuple[object, ...], list[Frame]] = {}
     strays: list[Stray] = []
     with quiet():  # values are converted when they are first looked at
-        for file in regular_files(path):
-            if not (looks_like_dicom(file) or is_claimed(file)):
-                continue
+        for file in dicom_files(path):
             frames, problem = _frames(file)
             if problem is not None:
                 strays.append(Stray(file, problem))

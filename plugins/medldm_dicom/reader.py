@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medldm.data import History, Quantity, ReadRequest, SeriesRow, Source, Volume
 from medldm.data.volume import AIR_HU, Modality
-from medldm.errors import Problem
+from medldm.errors import InputRefused, Problem
 from medldm_dicom import scan
 from medldm_dicom.catalogue import Catalogue, Series, catalogue, header_problems
 from medldm_dicom.checks import mixed_parameters, modality_of, rescale, units
@@ -45,6 +45,13 @@ class DicomReader:
 
     def accepts(self, path: Path) -> bool:
         return scan.accepts(path)
+
+    def files(self, path: Path) -> list[Path]:
+        """Of a folder those that are DICOM: others may lie among them."""
+        try:
+            return list(scan.dicom_files(path))
+        except InputRefused:
+            return []
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         found = catalogue(path)

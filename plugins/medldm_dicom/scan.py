@@ -73,6 +73,15 @@ def is_claimed(file: Path) -> bool:
     return file.suffix.lower() in {".dcm", ".dicom", ".ima"}
 
 
+def dicom_files(path: Path) -> Iterator[Path]:
+    """Files at or under ``path`` that are DICOM by their first bytes, or claim it by their names.
+
+    Raises:
+        InputRefused: those of :func:`regular_files`.
+    """
+    return (file for file in regular_files(path) if looks_like_dicom(file) or is_claimed(file))
+
+
 def accepts(path: Path) -> bool:
     """True when the path is, or soon contains, something that is or claims to be DICOM."""
     try:

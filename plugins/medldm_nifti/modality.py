@@ -45,8 +45,18 @@ def is_measurement(path: Path) -> bool:
     return str(content.get("format", "")).startswith(_MEASUREMENTS) and content.get("data", path.name) == path.name
 
 
+def sidecar_file(path: Path) -> Path | None:
+    """Where the JSON of an image stands, whether or not it is there; None where it describes another file."""
+    other = str(_beside(path).get("format", "")).startswith(_MEASUREMENTS) and not is_measurement(path)
+    return None if other else _json_of(path)
+
+
+def _json_of(path: Path) -> Path:
+    return path.with_name(f"{stem(path)}.json")
+
+
 def _beside(path: Path) -> dict[str, Any]:
-    file = path.with_name(f"{stem(path)}.json")
+    file = _json_of(path)
     try:
         if not file.is_file() or file.stat().st_size > _SIDECAR_LIMIT:
             return {}

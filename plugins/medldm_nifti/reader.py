@@ -15,7 +15,7 @@ from medldm.data import Acquisition, History, ReadRequest, SeriesRow, Source, Vo
 from medldm.errors import InputRefused, MedldmError, Problem
 from medldm_nifti.container import Container, pair, stem, suffix
 from medldm_nifti.header import HEADER_BYTES, Header, looks_like_nifti, parse
-from medldm_nifti.modality import inferred, is_measurement, may_be_inferred, stated
+from medldm_nifti.modality import inferred, is_measurement, may_be_inferred, sidecar_file, stated
 from medldm_nifti.orientation import place
 
 
@@ -31,6 +31,15 @@ def _to_float(raw: NDArray[np.generic], header: Header) -> Tensor:
         for k in range(z):
             out[k] = stored[k] if plain else stored[k].astype(wide) * header.slope + header.intercept
     return torch.from_numpy(out)
+
+
+def _files_of(image: Path) -> list[Path]:
+    beside = sidecar_file(image)
+    sidecar = [] if beside is None else [beside]
+    try:
+        return [image, *pair(image), *sidecar]
+    except (MedldmError, OSError):
+        return [image, *sidecar]
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ class NiftiReader:
             return looks_like_nifti(Container.of(pair(path)[0]).head(4))
         except (MedldmError, OSError):
             return False
+
+    def files(self, path: Path) -> list[Path]:
+        """Images, each with the other half of its pair and its sidecar."""
+        images = self._files(path) if path.is_dir() else [path]
+        return [file for image in images for file in _files_of(image)]
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row per file; headers only, no voxel is read."""

@@ -14,7 +14,7 @@ from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
 from medldm_rawdata.described_shots import described_shots
 from medldm_rawdata.hdf5_file import damaged
-from medldm_rawdata.kspace_description import FORMAT, KSpaceDescription, stated_format
+from medldm_rawdata.kspace_description import FORMAT, KSpaceDescription, description_file, stated_format
 from medldm_rawdata.kspace_nifti import ENDINGS, read_nifti
 from medldm_rawdata.kspace_scan import KSpaceScan, require_memory
 from medldm_rawdata.one_scan import OneScanReader
@@ -42,6 +42,10 @@ class KSpaceArrayReader(OneScanReader):
                 return file.read(len(magic)) == magic and stated_format(path) in (None, FORMAT)
         except OSError:
             return False
+
+    def files(self, path: Path) -> list[Path]:
+        """With its description."""
+        return [path, description_file(path)]
 
     def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
         """See :class:`OneScanReader`."""

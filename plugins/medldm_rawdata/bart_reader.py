@@ -16,7 +16,7 @@ import numpy as np
 from medldm.errors import InputRefused
 from medldm_rawdata.described_array import described_scan
 from medldm_rawdata.hdf5_file import damaged
-from medldm_rawdata.kspace_description import KSpaceDescription
+from medldm_rawdata.kspace_description import KSpaceDescription, description_file
 from medldm_rawdata.kspace_scan import KSpaceScan
 from medldm_rawdata.one_scan import OneScanReader
 
@@ -42,6 +42,10 @@ class BartReader(OneScanReader):
                 return file.read(len(_MARK)) == _MARK
         except OSError:
             return False
+
+    def files(self, path: Path) -> list[Path]:
+        """Both of the pair, and their description."""
+        return [path, path.with_suffix(".hdr"), path.with_suffix(".cfl"), description_file(path)]
 
     def scan(self, path: Path, max_bytes: int) -> KSpaceScan:
         """See :class:`OneScanReader`."""

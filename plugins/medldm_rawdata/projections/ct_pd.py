@@ -20,7 +20,7 @@ from medldm_rawdata.projections.ct_pd_detector import detector_of, fan_of, grid_
 from medldm_rawdata.projections.ct_pd_header import is_projection
 from medldm_rawdata.projections.ct_pd_scan import ProjectionScan, files_under, scans_under
 from medldm_rawdata.projections.row import row_of, row_of_refusal
-from medldm_rawdata.projections.stated import Stated
+from medldm_rawdata.projections.stated import Stated, stated_file
 from medldm_rawdata.projections.views import Views
 
 FORMAT = "ct-pd"
@@ -65,6 +65,13 @@ class CtPdReader:
             return any(is_projection(file) for file in islice(files_under(path), _PROBED))
         except (InputRefused, OSError):
             return False
+
+    def files(self, path: Path) -> list[Path]:
+        """All files that are looked at, and what is stated beside their folder."""
+        try:
+            return [*files_under(path), stated_file(path)]
+        except InputRefused:
+            return []
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """A row for each way to read each scan: its whole detector, and the plane of the source where there is one."""

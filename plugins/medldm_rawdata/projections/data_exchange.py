@@ -17,7 +17,7 @@ from medldm_rawdata.projections.hdf5_tree import data_set, numbers, opened, word
 from medldm_rawdata.projections.measured import Detector, Projections, require_finite, require_memory
 from medldm_rawdata.projections.rotation_centre import find_centre
 from medldm_rawdata.projections.row import row_of, row_of_refusal
-from medldm_rawdata.projections.stated import Stated
+from medldm_rawdata.projections.stated import Stated, stated_file
 from medldm_rawdata.projections.views import Array, Views
 
 _DETECTOR = "measurement/instrument/detector"
@@ -48,6 +48,10 @@ class DataExchangeReader:
                 return "exchange" in list(tree)  # by name: a link is not followed, and refused when it is read
         except InputRefused:
             return b"exchange" in head
+
+    def files(self, path: Path) -> list[Path]:
+        """With what is stated beside it."""
+        return [path, stated_file(path)]
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; a few rows of the detector are read, to find the centre of rotation."""

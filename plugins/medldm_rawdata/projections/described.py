@@ -146,6 +146,13 @@ class DescribedReader(ABC):
         format_, data = _named_in(described(path))
         return format_ == self.format and (not path.name.lower().endswith(_NIFTI) or data == path.name)
 
+    def files(self, path: Path) -> list[Path]:
+        """The JSON and the array that it names, whichever of them the path is."""
+        beside = described(path)
+        _, data = _named_in(beside)
+        plain = isinstance(data, str) and data and Path(data).name == data and not data.startswith(".")
+        return [path, beside, *([beside.with_name(data)] if plain else [])]
+
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; the array is read for what its values tell."""
         try:

@@ -22,7 +22,7 @@ from medldm_rawdata.projections.measured import (
     require_memory,
 )
 from medldm_rawdata.projections.row import row_of, row_of_refusal
-from medldm_rawdata.projections.stated import Stated
+from medldm_rawdata.projections.stated import Stated, stated_file
 from medldm_rawdata.projections.views import Views
 
 _PREFIX = "CtData"
@@ -41,6 +41,10 @@ class HtcReader:
         if path.suffix.lower() != ".mat" or not path.is_file():
             return False
         return any(name.startswith(_PREFIX) for name in (first_name(path), *(later_names(path) or ())))
+
+    def files(self, path: Path) -> list[Path]:
+        """With what is stated beside it."""
+        return [path, stated_file(path)]
 
     def inspect(self, path: Path) -> list[SeriesRow]:
         """One row; a file holds one small sinogram, which is read."""

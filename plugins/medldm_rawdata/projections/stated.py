@@ -62,10 +62,15 @@ class Stated(Strict):
         Raises:
             InputRefused: E-PRJ-16 for entries that are not known or not valid.
         """
-        # Of '.' and '..' the name is that of the folder they stand for; the root has none.
-        path = path if path.name.strip(".") else path.resolve()
-        file = path.parent / f"{path.stem}.medldm.json"
+        file = stated_file(path)
         return parse(cls, file) if file.is_file() else cls()
+
+
+def stated_file(path: Path) -> Path:
+    """Where that stands for the file or folder of a scan, whether or not it is there."""
+    # Of '.' and '..' the name is that of the folder they stand for; the root has none.
+    path = path if path.name.strip(".") else path.resolve()
+    return path.parent / f"{path.stem}.medldm.json"
 
 
 Model = TypeVar("Model", bound=Strict)

@@ -106,7 +106,7 @@ def test_who_reads_what(tmp_path):
     assert inspect(host, tmp_path / "views.nii.gz")[0].format == "sinogram"
     # Each is one scan of a folder, and the file that describes it none of its own.
     (tmp_path / "image0.json").unlink()
-    rows, _ = scan_folder(host, tmp_path)
+    rows = scan_folder(host, tmp_path).rows
     assert sorted(row.output for row in rows) == [*(f"image{i}" for i in range(5)), "scan", "views"]
 
 
