@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from medldm.inference import (
     SliceCoupling,
     TransmissionPoisson,
 )
+from medldm.inference.capabilities import Preconditioners
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 
 SHAPE = (5, 2, 3)
@@ -163,6 +165,26 @@ def test_samples_stay_apart() -> None:
             torch.testing.assert_close(both[k : k + 1], coupled.prox(v[k : k + 1], 2.0, iterations=7))
 
 
+class Inverted(Diagonal):
+    """Offers an inverse of its own, so that the proximal step is preconditioned."""
+
+    def preconditioner(self, data_weights: Tensor) -> Preconditioners:
+        normal = data_weights * self.diagonal.abs().square()
+        return lambda weight: Diagonal(self.domain, 1 / (normal + weight))
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "tv"])
+def test_samples_stay_apart_where_the_step_is_preconditioned(kind: Literal["quadratic", "tv"]) -> None:
+    plain, v = problem()
+    inverted = Gaussian(Inverted(*diagonal_of(plain.operator)), plain.measurement, 0.7)
+    coupled = Coupled.along(inverted, SliceCoupling(kind, length_mm=6.0, half_at=0.1), 0, SPACING)
+    v = torch.cat((v, 0.01 * v, 5 * v))
+    grouped = coupled.prox(v, 2.0, iterations=3)
+    assert not torch.allclose(grouped, replace(coupled, likelihood=plain).prox(v, 2.0, iterations=3), rtol=1e-2)
+    for k in range(len(v)):
+        torch.testing.assert_close(grouped[k : k + 1], coupled.prox(v[k : k + 1], 2.0, iterations=3))
+
+
 def test_the_strength_is_that_of_the_weight_and_vanishes_with_the_noise() -> None:
     for sigma in (1e-3, 0.1, 5.0):
         weight = sigma**-2
@@ -213,6 +235,10 @@ def test_abilities_are_passed_on_and_no_others() -> None:
     assert surrogate.coupling == QUADRATIC
     changed = replace(poisson, coupling=SliceCoupling(length_mm=9.0))
     assert changed.surrogate().coupling.length_mm == 9.0  # type: ignore[attr-defined]
+
+
+def diagonal_of(A: LinearOperator) -> tuple[Space, Tensor]:
+    return A.domain, A.diagonal  # type: ignore[return-value]
 
 
 def replace_diagonal(A: LinearOperator) -> LinearOperator:

@@ -55,7 +55,7 @@ class SliceCoupling:
         steps = difference(v).abs()
         # A weight for each sample: they stand in the batch axes in front, and the samples stay apart.
         root = (self.edge / steps.clamp(min=self.edge)).sqrt()
-        return QuadraticTerm(Diagonal(difference.codomain, root) @ difference, tau)
+        return QuadraticTerm(Diagonal(difference.codomain, root) @ difference, tau, alike=difference)
 
 
 @dataclass(frozen=True, eq=False)
