@@ -150,6 +150,32 @@ def test_the_plan_says_so_and_a_thin_volume_is_refused() -> None:
         check_fit(CARD, thin, plane="alternating").require()
 
 
+def test_every_axis_that_a_plane_looks_along_has_the_priors_spacing() -> None:
+    scan = ScanFacts("CT", "HU", Grid.isotropic((40, 64, 64), (6.0, 1.0, 1.0)))
+    assert not check_fit(CARD, scan).require().resample, "axial slices may be any distance apart"
+    by_turns = check_fit(CARD, scan, plane="alternating").require()
+    assert by_turns.resample
+    assert by_turns.grid.spacing == pytest.approx((2.0, 1.0, 1.0))
+    assert by_turns.grid.spacing == check_fit(CARD, scan, plane="coronal").require().grid.spacing
+    assert "outside the prior's range" in by_turns.sentences[0]
+    thick = replace(scan, grid=Grid.isotropic((40, 64, 64), (9.0, 1.0, 1.0)))
+    with pytest.raises(ComponentMissing, match=r"E-PRI-32.*9 mm apart along z.*prior\.plane"):
+        check_fit(CARD, thick, plane="alternating").require()
+    assert not check_fit(CARD, thick).problems
+    thin = replace(scan, grid=Grid.isotropic((24, 64, 64), (1.0, 1.0, 1.0)))
+    assert not check_fit(CARD, thin, plane="alternating").require().resample
+
+
+def test_slabs_of_all_planes_have_the_distance_of_slices_too() -> None:
+    slab = replace(CARD, slab=3, slice_spacing_mm=Range(1.0, 3.0))
+    scan = ScanFacts("CT", "HU", Grid.isotropic((40, 64, 64), (2.5, 0.7, 1.0)))
+    assert check_fit(slab, scan).require().grid.spacing == pytest.approx((2.5, 0.7, 1.0))
+    assert check_fit(slab, scan, plane="alternating").require().grid.spacing == pytest.approx((2.0, 1.0, 1.0))
+    apart = replace(slab, slice_spacing_mm=Range(3.0, 5.0))
+    with pytest.raises(ComponentMissing, match="E-PRI-33"):
+        check_fit(apart, scan, plane="alternating").require()
+
+
 class Told(GaussianNetwork):
     """A network that remembers the planes that it was told."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -13,12 +14,16 @@ from medldm.inference import (
     Coupled,
     Gaussian,
     HasMeasurementProx,
+    HasPerturbation,
     HasSurrogate,
     Likelihood,
+    Noise,
     QuadraticTerm,
     SliceCoupling,
     TransmissionPoisson,
 )
+from medldm.inference.capabilities import Preconditioners
+from medldm.inference.misfit import HasMisfit, slice_chi
 from medldm.operators import Diagonal, Identity, LinearOperator, Space
 
 SHAPE = (5, 2, 3)
@@ -163,6 +168,26 @@ def test_samples_stay_apart() -> None:
             torch.testing.assert_close(both[k : k + 1], coupled.prox(v[k : k + 1], 2.0, iterations=7))
 
 
+class Inverted(Diagonal):
+    """Offers an inverse of its own, so that the proximal step is preconditioned."""
+
+    def preconditioner(self, data_weights: Tensor) -> Preconditioners:
+        normal = data_weights * self.diagonal.abs().square()
+        return lambda weight: Diagonal(self.domain, 1 / (normal + weight))
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "tv"])
+def test_samples_stay_apart_where_the_step_is_preconditioned(kind: Literal["quadratic", "tv"]) -> None:
+    plain, v = problem()
+    inverted = Gaussian(Inverted(*diagonal_of(plain.operator)), plain.measurement, 0.7)
+    coupled = Coupled.along(inverted, SliceCoupling(kind, length_mm=6.0, half_at=0.1), 0, SPACING)
+    v = torch.cat((v, 0.01 * v, 5 * v))
+    grouped = coupled.prox(v, 2.0, iterations=3)
+    assert not torch.allclose(grouped, replace(coupled, likelihood=plain).prox(v, 2.0, iterations=3), rtol=1e-2)
+    for k in range(len(v)):
+        torch.testing.assert_close(grouped[k : k + 1], coupled.prox(v[k : k + 1], 2.0, iterations=3))
+
+
 def test_the_strength_is_that_of_the_weight_and_vanishes_with_the_noise() -> None:
     for sigma in (1e-3, 0.1, 5.0):
         weight = sigma**-2
@@ -202,17 +227,51 @@ def test_all_else_is_the_likelihoods() -> None:
 def test_abilities_are_passed_on_and_no_others() -> None:
     likelihood, _ = problem()
     coupled = Coupled.along(likelihood, QUADRATIC, 0, SPACING)
-    assert isinstance(coupled, HasMeasurementProx)
+    for ability in (HasMeasurementProx, HasPerturbation, HasMisfit):
+        assert isinstance(likelihood, ability)
+        assert isinstance(coupled, ability)
     assert not isinstance(coupled, HasSurrogate)
     A = operator()
     counts = TransmissionPoisson(replace_diagonal(A), 100 * torch.ones(SHAPE, dtype=torch.float64), 200.0)
     poisson = Coupled.along(counts, QUADRATIC, 0, SPACING)
     assert isinstance(poisson, HasSurrogate)
+    assert not isinstance(poisson, HasPerturbation)
     surrogate = poisson.surrogate()
     assert isinstance(surrogate, Coupled)
+    assert isinstance(surrogate, HasPerturbation)
     assert surrogate.coupling == QUADRATIC
     changed = replace(poisson, coupling=SliceCoupling(length_mm=9.0))
     assert changed.surrogate().coupling.length_mm == 9.0  # type: ignore[attr-defined]
+
+
+class Oblique(LinearOperator):
+    """Slices that look at two slices of the image each, so that no sample belongs to one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.domain = Space(("z", "y", "x"), SHAPE, torch.float64)
+        self.codomain = Space(("slice", "y", "x"), SHAPE, torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.5 * x.roll(1, -3)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y + 0.5 * y.roll(-1, -3)
+
+
+def test_the_chi_of_slices_is_that_of_the_measurement() -> None:
+    A = Oblique()
+    likelihood = Gaussian(A, A.codomain.randn(generator=torch.Generator().manual_seed(3)), 0.7)
+    coupled = Coupled.along(likelihood, QUADRATIC, 0, SPACING)
+    v = A.domain.zeros(2)
+    alone, chi = (slice_chi(of, v, Noise(0)) for of in (likelihood, coupled))
+    assert alone is not None
+    assert chi is not None
+    assert torch.equal(chi, alone)
+
+
+def diagonal_of(A: LinearOperator) -> tuple[Space, Tensor]:
+    return A.domain, A.diagonal  # type: ignore[return-value]
 
 
 def replace_diagonal(A: LinearOperator) -> LinearOperator:

@@ -218,6 +218,25 @@ def test_what_has_no_effect_is_said(host: Host, priors: Path) -> None:
     assert choose_coherence(host, recipe(WHOLE)).left_out == ()
 
 
+@pytest.mark.parametrize(
+    ("solver", "without", "coupling"),
+    [
+        ("resample", ["solver.pixel_stage=adam"], ["solver.pixel_stage=cg"]),
+        ("resample", ["solver.split=3", "solver.sigma_max=2"], ["solver.split=3", "solver.sigma_max=3"]),
+        ("supervised", [], ["solver.data_step=true"]),
+    ],
+)
+def test_options_of_a_solver_decide_whether_slices_are_coupled(
+    host: Host, solver: str, without: list[str], coupling: list[str]
+) -> None:
+    chosen = choose_coherence(host, recipe(WHOLE, solver=solver).changed(without))
+    assert chosen.coherence.coupling is None
+    assert "no proximal step" in chosen.left_out[0]
+    chosen = choose_coherence(host, recipe(WHOLE, solver=solver).changed(coupling))
+    assert chosen.coherence.coupling == SliceCoupling(length_mm=2)
+    assert chosen.left_out == ()
+
+
 def test_record_and_history_state_it(host: Host, priors: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     chosen = recipe(WHOLE, outputs={"write": ["nifti"]})

@@ -116,6 +116,16 @@ def test_the_second_multistep_is_the_papers_formula() -> None:
     assert memory is clean
 
 
+@pytest.mark.parametrize("levels", [[2.0, 2.0, 2.0], [2.0, 2.0, 1.0], [3.0, 2.0, 2.0]])
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m", "gradient-estimation"])
+def test_a_level_may_be_there_twice(name: IntegratorName, levels: list[float]) -> None:
+    x, clean, before = (torch.tensor([value], dtype=torch.float64) for value in (2.0, 0.5, 0.4))
+    target, _ = integrator(name)(levels, 1, x, clean, before)
+    assert bool(torch.isfinite(target).all())
+    if name == "dpm++2m":
+        assert torch.equal(target, clean), "nothing to extrapolate from, or nowhere to go"
+
+
 def test_new_noise_keeps_the_level() -> None:
     """Whatever the share, the noise of the next state has its level: var = sd of x0 and sigma^2 after each step."""
     noise = Noise(3)

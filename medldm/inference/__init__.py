@@ -35,7 +35,7 @@ from medldm.inference.pixel_prior import PixelPrior
 from medldm.inference.prior import BoundPrior, DiffusionPrior, is_regressor
 from medldm.inference.slab import SlabPrior
 from medldm.inference.slicewise import SlicewisePrior
-from medldm.inference.solver import Solver, Step, draws_samples, is_exact, run
+from medldm.inference.solver import Solver, Step, draws_samples, is_exact, is_proximal, run
 from medldm.inference.tiling import Tiling, tiled
 from medldm.inference.transmission_poisson import TransmissionPoisson
 from medldm.inference.turned import Turned
@@ -93,6 +93,7 @@ __all__ = [
     "draws_samples",
     "integrator",
     "is_exact",
+    "is_proximal",
     "is_regressor",
     "measurement_noise",
     "run",

@@ -9,10 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medldm.inference.capabilities import HasMeasurementProx, HasSurrogate
+from medldm.inference.capabilities import HasSurrogate
 from medldm.inference.likelihood import Likelihood, QuadraticTerm
-from medldm.inference.misfit import HasMisfit
 from medldm.operators import Diagonal, FiniteDifference, LinearOperator
+
+# Optional abilities of a likelihood that a coupling leaves as they are.
+_OF_THE_MEASUREMENT = ("measurement_prox", "perturbation", "misfit", "components", "degrees_of_freedom")
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,15 @@ class SliceCoupling:
         steps = difference(v).abs()
         # A weight for each sample: they stand in the batch axes in front, and the samples stay apart.
         root = (self.edge / steps.clamp(min=self.edge)).sqrt()
-        return QuadraticTerm(Diagonal(difference.codomain, root) @ difference, tau)
+        return QuadraticTerm(Diagonal(difference.codomain, root) @ difference, tau, alike=difference)
 
 
 @dataclass(frozen=True, eq=False)
 class Coupled:
     """A likelihood with a :class:`SliceCoupling` in its ``prox``; energy, gradient and chi are the likelihood's own.
 
-    ``surrogate``, ``measurement_prox``, ``misfit``, ``components`` and ``degrees_of_freedom`` are passed on
-    where the likelihood has them; a surrogate is coupled too.
+    What the likelihood can do besides with its measurement is passed on (``_OF_THE_MEASUREMENT``); a surrogate is
+    coupled too. The coupling takes no part in a ``perturbation``, whose covariance is that of the data term.
 
     Attributes:
         likelihood: of the measurement.
@@ -77,15 +79,9 @@ class Coupled:
 
     def __post_init__(self) -> None:
         inner = self.likelihood
-        passed: dict[str, object] = {}
+        passed = {name: getattr(inner, name) for name in _OF_THE_MEASUREMENT if hasattr(inner, name)}
         if isinstance(inner, HasSurrogate):
             passed["surrogate"] = lambda: replace(self, likelihood=inner.surrogate())
-        if isinstance(inner, HasMeasurementProx):
-            passed["measurement_prox"] = inner.measurement_prox
-        if isinstance(inner, HasMisfit):
-            passed["misfit"], passed["components"] = inner.misfit, inner.components
-        if hasattr(inner, "degrees_of_freedom"):
-            passed["degrees_of_freedom"] = inner.degrees_of_freedom
         # On the instance, where protocols look for what an object can do.
         for name, value in passed.items():
             object.__setattr__(self, name, value)

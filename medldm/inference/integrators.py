@@ -75,7 +75,8 @@ class DDIM(_Forgetful):
 class DPMpp2M(_Forgetful):
     """DPM-Solver++ (2M), order 2 (Lu et al. 2022, algorithm 2), in ``lambda = -log sigma``.
 
-    The last step, to zero, is of first order, as its logarithm is not finite.
+    The last step, to zero, is of first order, as its logarithm is not finite; so is one from or to a level that is
+    there twice.
 
     Attributes:
         kept: share of the extrapolation; 1 is the paper's.
@@ -90,8 +91,10 @@ class DPMpp2M(_Forgetful):
         if memory.numel() == 0 or levels[k + 1] <= 0:
             return clean, clean
         # h_i = lambda_i - lambda_i-1, r_i = h_i-1 / h_i, D_i = (1 + 1 / (2 r_i)) x_i-1 - 1 / (2 r_i) x_i-2
-        r = math.log(levels[k - 1] / levels[k]) / math.log(levels[k] / levels[k + 1])
-        return clean + self.kept / (2 * r) * (clean - memory), clean
+        before, now = math.log(levels[k - 1] / levels[k]), math.log(levels[k] / levels[k + 1])
+        if before == 0 or now == 0:
+            return clean, clean
+        return clean + self.kept * now / (2 * before) * (clean - memory), clean
 
 
 @dataclass(frozen=True)

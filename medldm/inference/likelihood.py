@@ -14,10 +14,18 @@ from medldm.operators import LinearOperator
 
 @dataclass(frozen=True, eq=False)
 class QuadraticTerm:
-    """``weight / 2 |L u|^2`` added to a proximal step, e.g. the coupling of slices with L = d/dz."""
+    """``weight / 2 |L u|^2`` added to a proximal step, e.g. the coupling of slices with L = d/dz.
+
+    Attributes:
+        operator: ``L``.
+        weight: of the term.
+        alike: where ``L`` differs from sample to sample, an operator near it that does not: a preconditioner is one for
+            all samples, and no sample may depend on which others it is solved with. None where it is ``L``.
+    """
 
     operator: LinearOperator
     weight: float
+    alike: LinearOperator | None = None
 
 
 @runtime_checkable

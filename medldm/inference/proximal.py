@@ -78,7 +78,8 @@ def _of_all_terms(
     preconditioner: Preconditioners, weight: float, quadratic: Sequence[QuadraticTerm], rhs: Tensor
 ) -> LinearOperator:
     """The preconditioner of the whole system, whose further terms count by their mean eigenvalue."""
-    return preconditioner(weight + sum(term.weight * _mean_eigenvalue(term.operator, rhs) for term in quadratic))
+    further = sum(term.weight * _mean_eigenvalue(term.alike or term.operator, rhs) for term in quadratic)
+    return preconditioner(weight + further)
 
 
 def _mean_eigenvalue(operator: LinearOperator, like: Tensor) -> float:

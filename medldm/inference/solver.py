@@ -39,9 +39,10 @@ class Solver(Protocol):
 
     Class variables say what may be done with a solver that uses a prior: ``exact = True``, its samples are those of the
     posterior and it is refused with any slice coherence, and with slices of planes by turns; ``proximal = False``, it
-    takes no proximal step of the likelihood, so a coupling of slices would have no effect; ``trial_steps``, so many of
-    its ``steps`` are enough to judge its prior by (see :mod:`medldm.pipeline.trial`); without it all are taken;
-    ``draws_samples = False``, it seeks one image, and several runs of it are no samples.
+    takes no proximal step of the likelihood, so a coupling of slices would have no effect (a property where that
+    depends on its options); ``trial_steps``, so many of its ``steps`` are enough to judge its prior by (see
+    :mod:`medldm.pipeline.trial`); without it all are taken; ``draws_samples = False``, it seeks one image, and several
+    runs of it are no samples.
     """
 
     def solve(
@@ -67,6 +68,11 @@ class Solver(Protocol):
 def is_exact(solver: Solver | type[Solver]) -> bool:
     """Whether a solver says that its samples are those of the posterior."""
     return bool(getattr(solver, "exact", False))
+
+
+def is_proximal(solver: Solver) -> bool:
+    """Whether a solver takes proximal steps of the likelihood with the options that it has."""
+    return bool(getattr(solver, "proximal", True))
 
 
 def draws_samples(solver: Solver | type[Solver]) -> bool:

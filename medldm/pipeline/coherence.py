@@ -19,7 +19,9 @@ from medldm.inference import (
     Likelihood,
     Noise,
     SliceStack,
+    Solver,
     is_exact,
+    is_proximal,
 )
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.pipeline.loaded_prior import LoadedPrior
@@ -72,9 +74,12 @@ def choose_coherence(host: Host, recipe: Recipe) -> ChosenCoherence:
             "mean.",
             fix="Add --set coherence=none, or choose another solver.",
         )
-    if asked.coupling is not None and not getattr(solver, "proximal", True):
-        sentence = f"the solver {entry.name!r} takes no proximal step: coherence.coupling takes no part"
-        return ChosenCoherence(replace(asked, coupling=None), (sentence,))
+    if asked.coupling is not None:
+        # Whether it does may depend on its options.
+        built = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
+        if not is_proximal(built):
+            sentence = f"the solver {entry.name!r}, as set, takes no proximal step: coherence.coupling takes no part"
+            return ChosenCoherence(replace(asked, coupling=None), (sentence,))
     return ChosenCoherence(asked)
 
 

@@ -101,7 +101,7 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         stacks = stack_axes(card, scan.grid, plane)
     else:
         stacks = (planes_of(scan.grid).index(plane),)  # one that the card does not know is among the problems
-    spacing, sentences, problems = _spacing(card, scan, stacks[0])
+    spacing, sentences, problems = _spacing(card, scan, stacks)
     problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use), *problems]
     intensity = _intensity(card, scan)
     if intensity is None:
@@ -188,21 +188,21 @@ def _formula(map_: AffineMap) -> str:
 
 
 def _spacing(
-    card: PriorCard, scan: ScanFacts, stack: int
+    card: PriorCard, scan: ScanFacts, stacks: tuple[int, ...]
 ) -> tuple[tuple[float, float, float], list[str], list[ComponentMissing]]:
     """Spacing (z, y, x) of the prior's grid; what is done to get there; why it cannot be done."""
-    across = card.slice_spacing_mm if card.slab > 1 else None
-    if card.dimensions == 3:
-        across = card.slice_spacing_mm or card.spacing_mm
-    wanted: list[Range | None] = [across if axis == stack else card.spacing_mm for axis in range(3)]
     spacing: list[float] = []
-    far: list[tuple[str, float, Range]] = []
-    for axis, own, range_ in zip("zyx", scan.grid.spacing, wanted, strict=True):
-        nearest = own if range_ is None else _nearest(own, range_)
-        if range_ is not None and max(nearest / own, own / nearest) > MAX_FACTOR:
-            far.append((axis, own, range_))
+    problems: list[ComponentMissing] = []
+    for axis, own in enumerate(scan.grid.spacing):
+        wanted = _wanted(card, axis, stacks)
+        nearest = own
+        for range_ in wanted.values():
+            nearest = _nearest(nearest, range_)
+        for slices, range_ in wanted.items():
+            # Ranges apart from each other leave no spacing for both, and the last one has it.
+            if max(nearest / own, own / nearest) > MAX_FACTOR or _nearest(nearest, range_) != nearest:
+                problems.append(_too_far(card, "zyx"[axis], own, range_, slices=slices, turns=len(stacks) > 1))
         spacing.append(nearest)
-    problems = [_too_far(card, *one, slices=one[0] == "zyx"[stack]) for one in far]
     found = (spacing[0], spacing[1], spacing[2])
     if found == scan.grid.spacing:
         return found, [], problems
@@ -213,19 +213,35 @@ def _spacing(
     return found, [sentence], problems
 
 
+def _wanted(card: PriorCard, axis: int, stacks: tuple[int, ...]) -> dict[bool, Range]:
+    """The ranges that the spacing along an axis has to be in: ``True`` as the distance of slices, ``False`` of voxels.
+
+    Where the plane alternates, an axis across which slices lie is one along which those of the next plane look.
+    """
+    wanted: dict[bool, Range] = {}
+    if axis in stacks and (card.slab > 1 or card.dimensions == 3):
+        across = card.slice_spacing_mm or (card.spacing_mm if card.dimensions == 3 else None)
+        wanted |= {} if across is None else {True: across}
+    if stacks != (axis,):
+        wanted[False] = card.spacing_mm
+    return wanted
+
+
 def _nearest(own: float, range_: Range) -> float:
     if range_.low * (1 - _SAME_SPACING) <= own <= range_.high * (1 + _SAME_SPACING):
         return own
     return min(max(own, range_.low), range_.high)
 
 
-def _too_far(card: PriorCard, axis: str, own: float, range_: Range, *, slices: bool) -> ComponentMissing:
+def _too_far(card: PriorCard, axis: str, own: float, range_: Range, *, slices: bool, turns: bool) -> ComponentMissing:
     return ComponentMissing(
         "E-PRI-33" if slices else "E-PRI-32",
         f"The prior {card.name!r} is for {'slices' if slices else 'voxels'} {_span(range_)} apart, those of the scan "
         f"are {own:.3g} mm apart along {axis}.",
-        why=f"Resampling by more than a factor of {MAX_FACTOR:g} would invent or lose most of the image.",
-        fix="Choose a prior made for this resolution.",
+        why=f"Resampling by more than a factor of {MAX_FACTOR:g} would invent or lose most of the image"
+        + (", and slices of every plane have to be within its range." if turns else "."),
+        fix="Choose a prior made for this resolution"
+        + (", or let it see slices of one plane: prior.plane." if turns else "."),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medldm.inference import Likelihood, Noise, Step
+from medldm.inference import Likelihood, Noise, Step, is_proximal
 from medldm.testing.examples import SolverExample
 from medldm.testing.law import NotApplicable, require, require_close
 
@@ -159,9 +159,9 @@ def law_proximal_as_declared(example: SolverExample) -> None:
         raise NotApplicable("the solver uses no prior, and slice coherence takes no part in it")
     likelihood, calls = _counting(example.likelihood)
     list(example.solver.solve(likelihood, example.prior, example.start, NOISE))
-    declared = bool(getattr(type(example.solver), "proximal", True))
+    declared = is_proximal(example.solver)
     sentence = "takes no proximal step: say 'proximal: ClassVar[bool] = False'" if declared else "does take one"
-    require(bool(calls) == declared, f"the solver's class says proximal = {declared}, and it {sentence}")
+    require(bool(calls) == declared, f"the solver says proximal = {declared}, and it {sentence}")
 
 
 def _counting(likelihood: Likelihood) -> tuple[Likelihood, list[float]]:

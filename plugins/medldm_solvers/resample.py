@@ -58,6 +58,11 @@ class ReSample:
     sigma_min: Annotated[float, Field(gt=0)] | None = 0.02
     rho: Annotated[float, Field(gt=0)] = 7.0
 
+    @property
+    def proximal(self) -> bool:
+        """Whether slices can be coupled: where conjugate gradients fit the image, from the first level on."""
+        return self.pixel_stage == "cg" and (self.sigma_max is None or self.sigma_max >= self.split)
+
     @torch.no_grad()
     def solve(
         self,

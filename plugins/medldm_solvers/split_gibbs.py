@@ -36,7 +36,7 @@ class SplitGibbs:
     quadratic surrogate.
 
     Attributes:
-        steps: falling levels, each with a draw of ``z`` and one of ``x``.
+        steps: falling levels, each with a draw of ``z`` and one of ``x``; 1 is a plain chain at the last level.
         hold: further draws at the last level.
         inner: denoisings of each draw from the prior. They are of second order (SDE-DPM-Solver++ (2M), Lu et al. 2022):
             eight leave the variance of a Gaussian within 7 per cent, where ancestral sampling keeps half of it.
@@ -83,7 +83,8 @@ class SplitGibbs:
         if last is None:
             norm = weighted_norm(likelihood.operator, likelihood.weights, noise, start.device)
             last = min(max(2 * prior.sigma_min, 0.5 / max(norm, 10.0)), self.sigma_max)
-        levels = descent(prior, self.steps, low=last, high=self.sigma_max, rho=self.rho)[:-1]
+        highest = self.sigma_max if self.steps > 1 else last
+        levels = descent(prior, self.steps, low=last, high=highest, rho=self.rho)[:-1]
         levels += self.hold * levels[-1:]
         x, first = (state["x"], int(state["index"]) + 1) if state else (start, 0)
         measured = likelihood.measurement.expand(len(x), *likelihood.operator.codomain.shape)

@@ -37,6 +37,11 @@ class Supervised:
     error: Annotated[float, Field(gt=0)] = 0.02
     cg_iterations: Annotated[int, Field(ge=1)] = 10
 
+    @property
+    def proximal(self) -> bool:
+        """Whether slices can be coupled: in the data step alone."""
+        return self.data_step
+
     @torch.no_grad()
     def solve(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from medldm.testing import SolverExample
 from medldm.testing.law import NotApplicable
-from medldm.testing.solver_laws import SOLVER_LAWS, SolverLaw
+from medldm.testing.solver_laws import SOLVER_LAWS, SolverLaw, law_proximal_as_declared
 from medldm_solvers import examples
 
 CLASSICAL = [examples.fbp, examples.sart, examples.cgls, examples.cg_sense, examples.l1_wavelet, examples.tv]
@@ -26,6 +28,21 @@ EXAMPLES = [
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda make: make.__name__)
 def example(request):
     return request.param()
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (examples.supervised, {"data_step": False}),
+        (examples.resample, {"pixel_stage": "adam"}),
+        (examples.resample, {"sigma_max": 1.0, "split": 1.0}),
+        (examples.resample, {"sigma_max": 1.0, "split": 1.1}),
+        (examples.resample, {"sigma_max": None}),
+    ],
+)
+def test_whether_it_takes_proximal_steps_is_said_of_its_options(make, options):
+    example = make()
+    law_proximal_as_declared(replace(example, solver=replace(example.solver, **options)))
 
 
 @pytest.mark.parametrize("law", SOLVER_LAWS, ids=lambda law: law.__name__)

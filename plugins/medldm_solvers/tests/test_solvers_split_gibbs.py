@@ -85,6 +85,31 @@ def test_few_denoisings_keep_the_variance():
     assert float(found.mean()) == pytest.approx(0.3 + std**2 / (std**2 + sigma**2) * 0.6, abs=0.005)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 10.0), (0.3, 0.3)], ids=["whole-range", "one-level"])
+def test_it_goes_from_end_to_end_of_the_priors_range(low, high):
+    """Roundings of ``(10^(1/7))^7`` are no reason to refuse, and at the lowest level no descent is left."""
+    image = Space(("z", "y", "x"), (1, 4, 4), torch.float64)
+    prior = GaussianPrior(image, sigma_min=low, sigma_max=high)
+    likelihood = Gaussian(Identity(image), torch.full(image.shape, 2.0, dtype=torch.float64), 0.05)
+    solver = SplitGibbs(steps=4, hold=2, sigma_max=high, sigma_min=low)
+    found = run(solver.solve(likelihood, prior, torch.zeros(1, *image.shape, dtype=torch.float64), NOISE)).estimate
+    assert bool(torch.isfinite(found).all())
+
+
+def test_one_step_is_a_chain_at_the_last_level():
+    image = Space(("z", "y", "x"), (2, 40, 60), torch.float64)
+    mean, std, noise_std, level = 0.3, 0.5, 0.05, 0.03
+    likelihood = Gaussian(Identity(image), torch.full(image.shape, 2.0, dtype=torch.float64), noise_std)
+    start = torch.zeros(1, *image.shape, dtype=torch.float64)
+    solver = SplitGibbs(steps=1, hold=60, sigma_min=level)
+    *_, last = solver.solve(likelihood, GaussianPrior(image, mean, std), start, NOISE)
+    assert (last.total, last.sigma) == (61, level)
+    data = noise_std**2 + level**2
+    precision = 1 / std**2 + 1 / data
+    assert float(last.estimate.mean()) == pytest.approx((mean / std**2 + 2.0 / data) / precision, abs=0.01)
+    assert float(last.estimate.std()) == pytest.approx(precision**-0.5, rel=0.05)
+
+
 def test_counts_are_sampled_by_their_surrogate():
     image = Space(("z", "y", "x"), (2, 40, 60), torch.float64)
     counts = torch.full(image.shape, 2000.0, dtype=torch.float64)
