@@ -111,7 +111,7 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
     if problems or intensity is None:
         return Fit(tuple(problems), None)
     if intensity.source != intensity.target:
-        sentences.insert(0, f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
+        sentences.append(f"Values are turned from {intensity.source} to {intensity.target}, {_formula(intensity)}.")
     sentences += [*_pose_sentences(card, grid), *_size_sentences(card, grid, stacks), *_turn_sentences(grid, stacks)]
     return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
 
