@@ -22,6 +22,7 @@ from medldm.operators import Diagonal, Space
 from medldm.pipeline.events import Event
 from medldm.pipeline.recipe import Recipe, from_mapping, load_recipe
 from medldm.pipeline.trial import _quick
+from medldm_solvers.zdds import ZDDS
 
 SHAPE = (2, 32, 32)
 
@@ -289,3 +290,18 @@ def test_where_the_phase_is_at_fault_the_prior_is_tried_with_room_beside_it(
         assert quick["trial"]["misfit_to_classical"] < quick["trial"]["misfit_without_quadrature"]
     else:
         assert quick["quadrature"] == 0 and "misfit_without_quadrature" not in quick["trial"]
+
+
+def test_a_prior_is_not_given_up_on_few_steps(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "priors", mr_card())
+    verdicts, told = [], []
+    for enough in (8, 1):
+        monkeypatch.setattr(ZDDS, "trial_steps", enough)
+        found = _run(host, _complex(0.0), _mr(quadrature=0.0), told).record["prior"]["trial"]
+        verdicts.append(found)
+    whole, part = verdicts
+    assert whole["classical_share"] == 0
+    assert part == whole
+    (again,) = [event.message for event in told if "all steps of the solver" in event.message]
+    quick = float(again.split()[-4].rstrip(","))
+    assert quick > whole["misfit_to_classical"] + 0.05
