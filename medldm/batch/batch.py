@@ -18,9 +18,10 @@ from medldm.batch.planning import Recipes, plan_batch
 from medldm.batch.settings import Settings
 from medldm.batch.source import Source
 from medldm.batch.workplace import Workplace
-from medldm.errors import BatchFailed, UsageError
+from medldm.errors import BatchFailed
 from medldm.host import Host
 from medldm.pipeline.events import Listener
+from medldm.pipeline.output import require_outside
 
 _SHOWN = 20
 
@@ -76,7 +77,7 @@ def run_batch(
         MedldmError: E-BAT-07 another coordinator is at work, E-BAT-08 results of other jobs are there, E-BAT-10 the
             disk is full, or what recipe, prior or cluster refuse.
     """
-    check_apart(source.path, out)
+    require_outside(out, source.path)
     place = Workplace(out.absolute(), bids=source.bids, anonymous=settings.anonymous)
     recipes = Recipes(host, settings)
     for row in source.rows:
@@ -116,22 +117,6 @@ def _work(
         engine.close(at_once=at_once)
     if not finished:
         raise KeyboardInterrupt
-
-
-def check_apart(source: Path, out: Path) -> None:
-    """Refuse to write into what is read.
-
-    Raises:
-        UsageError: E-OUT-01.
-    """
-    inside, read = out.resolve(), source.resolve()
-    if source.is_dir() and (read == inside or read in inside.parents):
-        raise UsageError(
-            "E-OUT-01",
-            f"The output folder {out} lies inside the input folder {source}.",
-            why="A later run would read its own results as input.",
-            fix="Choose an output folder elsewhere.",
-        )
 
 
 def check_all_done(scans: Sequence[Scan]) -> None:

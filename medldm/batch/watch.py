@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from medldm.batch.batch import Watchers, Workforce, check_apart
+from medldm.batch.batch import Watchers, Workforce
 from medldm.batch.coordinator import Coordinator
 from medldm.batch.engine import Engine
 from medldm.batch.fingerprint import fingerprint
@@ -23,6 +23,7 @@ from medldm.batch.row import Row
 from medldm.batch.settings import Settings
 from medldm.batch.workplace import Workplace
 from medldm.host import Host
+from medldm.pipeline.output import require_outside
 
 
 class Arrivals:
@@ -82,7 +83,7 @@ def watch(
     Returns:
         The lines of the index.
     """
-    check_apart(folder, out)
+    require_outside(out, folder)
     place = Workplace(out.absolute(), anonymous=settings.anonymous)
     recipes = Recipes(host, settings)
     recipes.of(Row(folder))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medldm.batch.batch import Workforce, check_apart
+from medldm.batch.batch import Workforce
 from medldm.batch.cluster import require_cluster
 from medldm.batch.fingerprint import fingerprint
 from medldm.batch.manifest_file import write_manifest
@@ -19,6 +19,7 @@ from medldm.batch.settings import Settings
 from medldm.batch.source import Source
 from medldm.errors import UsageError
 from medldm.host import Host
+from medldm.pipeline.output import require_outside
 
 _SHOWN = 20
 
@@ -34,7 +35,7 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Print what would run; refused like the run itself."""
-    check_apart(source.path, out)
+    require_outside(out, source.path)
     recipes = Recipes(host, settings)
     for row in source.rows:
         recipes.of(row)

@@ -87,11 +87,11 @@ def command(
         limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:
             request = replace(request, max_bytes=limit)
+        cut = options.slice_range(slices)
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             if dry_run:
                 from medldm.cli.plan import show_plan
 
-                cut = options.slice_range(slices)
                 show_plan(
                     host, source, chosen, request, cut, device, limit,
                     simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume, as_json=as_json,
@@ -99,7 +99,6 @@ def command(
                 return
             if out is None:
                 raise UsageError("E-CLI-04", "No output folder is given.", fix="Add -o OUT, or --dry-run.")
-            cut = options.slice_range(slices)
             if resume:
                 there = already_finished(host, source, out, chosen, request, cut, anonymous=anonymous_names)
                 if there is not None:

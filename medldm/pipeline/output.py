@@ -136,15 +136,25 @@ def require_free(path: Path, source: Path | None, *, overwrite: bool) -> Path:
     return path
 
 
-def _apart(path: Path, source: Path) -> None:
-    source = source.resolve()
-    if source.is_dir() and (source == path or source in path.parents):
+def require_outside(out: Path, source: Path) -> None:
+    """Refuse to write into a folder that is read.
+
+    Raises:
+        UsageError: E-OUT-01.
+    """
+    inside, read = out.resolve(), source.resolve()
+    if source.is_dir() and (read == inside or read in inside.parents):
         raise UsageError(
             "E-OUT-01",
-            f"The output folder {path} lies inside the input folder {source}.",
+            f"The output folder {out} lies inside the input folder {source}.",
             why="A later run would read its own results as input.",
             fix="Choose an output folder elsewhere.",
         )
+
+
+def _apart(path: Path, source: Path) -> None:
+    source = source.resolve()
+    require_outside(path, source)
     if path in source.parents:
         raise UsageError(
             "E-OUT-01",

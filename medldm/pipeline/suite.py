@@ -135,49 +135,55 @@ def run_suite(
     finished = {row.work for row in done}
     total = sum(len(task.cases) * len(task.methods) for task in suite.tasks) * len(suite.seeds)
     index = 0
-    for task in suite.tasks:
-        for seed in suite.seeds:
-            recipe = load_recipe(task.recipe, [*task.set, f"run.seed={seed}"])
-            for name in task.cases:
-                case = suite.cases[name]
-                rows = _rows(task, recipe, name, case, middle)
-                wanted = [row for row in rows if row.work not in finished]
-                index += len(rows) - len(wanted)
-                if not wanted:
-                    continue
-                tell("case", f"{rows[0].recipe} on {name}, seed {seed}")
-                try:
-                    volume = _volume(host, case, data, middle)
-                    found = _case_rows(host, volume, recipe, task, wanted, device, look)
-                except MedldmError as error:
-                    found = iter([replace(row, error=str(error)) for row in wanted])
-                for row in found:
-                    index += 1
-                    tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
-                    if row.error:
-                        tell("warning", f"{row.recipe} {row.case} {row.method}: {row.error}")
-                    yield row
+    for task, recipe, rows in _asked(suite, middle):
+        wanted = [row for row in rows if row.work not in finished]
+        index += len(rows) - len(wanted)
+        if not wanted:
+            continue
+        name = wanted[0].case
+        tell("case", f"{wanted[0].recipe} on {name}, seed {recipe.seed}")
+        try:
+            volume = _volume(host, suite.cases[name], data, middle)
+            found = _case_rows(host, volume, recipe, task, wanted, device, look)
+        except MedldmError as error:
+            found = iter([replace(row, error=str(error)) for row in wanted])
+        for row in found:
+            index += 1
+            tell("step", f"{row.recipe} {row.case} {row.method}", index=index, total=total, sigma=None)
+            if row.error:
+                tell("warning", f"{row.recipe} {row.case} {row.method}: {row.error}")
+            yield row
 
 
 def still_asked(suite: Suite, rows: Sequence[Row], middle: int | None = None) -> list[Row]:
     """Rows of an earlier run, without those of the same names that this suite asks otherwise."""
-    asked: dict[tuple[str, str, str, int], str] = {}
+    asked = {_names(row): row.work for *_, empty in _asked(suite, middle) for row in empty}
+    return [row for row in rows if asked.get(_names(row), row.work) == row.work]
+
+
+def _names(row: Row) -> tuple[str, str, str, int]:
+    return row.recipe, row.case, row.method, row.seed
+
+
+def _asked(suite: Suite, middle: int | None) -> Iterator[tuple[Task, Recipe, list[Row]]]:
+    """Of every task, seed and case the recipe, and a row still empty for each method.
+
+    A task that sets something of its recipe is told by it.
+    """
     for task in suite.tasks:
         for seed in suite.seeds:
             recipe = load_recipe(task.recipe, [*task.set, f"run.seed={seed}"])
+            named = ", ".join([recipe.name, *task.set])
             for name in task.cases:
-                for row in _rows(task, recipe, name, suite.cases[name], middle):
-                    asked[row.recipe, row.case, row.method, row.seed] = row.work
-    return [row for row in rows if asked.get((row.recipe, row.case, row.method, row.seed), row.work) == row.work]
-
-
-def _rows(task: Task, recipe: Recipe, name: str, case: SuiteCase, middle: int | None) -> list[Row]:
-    """What is asked of a case, by every method; a task that sets something of the recipe is told by it."""
-    named = ", ".join([recipe.name, *task.set])
-    return [
-        Row(named, name, method, recipe.seed, work=_work(recipe, case, middle, how))
-        for method, how in task.methods.items()
-    ]
+                case = suite.cases[name]
+                yield (
+                    task,
+                    recipe,
+                    [
+                        Row(named, name, method, seed, work=_work(recipe, case, middle, how))
+                        for method, how in task.methods.items()
+                    ],
+                )
 
 
 def _work(recipe: Recipe, case: SuiteCase, middle: int | None, method: str | dict[str, Any]) -> str:

@@ -131,27 +131,26 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         return None
     watch = _watching(tell)
 
-    def missed_by(loop: Iterator[Step], seen_as: Problem | None) -> Tensor:
-        u = run(loop, watch).estimate
+    def missed_by(loop: Iterator[Step] | None, seen_as: Problem | None) -> Tensor:
+        u = run(cast(Iterator[Step], loop), watch).estimate
         return residual(posed.likelihood, u if seen_as is None else seen_as.on_scan(u), contest.withheld)
 
+    def judged(missed: Tensor) -> tuple[float, float]:
+        return _over(missed, missed_by_theirs), mixing_share(missed, missed_by_theirs)
+
     missed, missed_by_theirs = missed_by(contest.prior, problem), missed_by(contest.classical, None)
-    share, misfit, before = mixing_share(missed, missed_by_theirs), _over(missed, missed_by_theirs), None
+    (misfit, share), before = judged(missed), None
     for other in _with_room(posed, problem, start) if share >= _LEAST else ():
-        loop = _predicting(posed.solver, other, contest.withheld)
-        missed = missed_by(cast(Iterator[Step], loop), other)
-        found = _over(missed, missed_by_theirs)
+        found, its_share = judged(missed_by(_predicting(posed.solver, other, contest.withheld), other))
         room = f"{other.record['quadrature']:g} of the prior's unit beside the phase"
         tell("trial", f"withheld samples: misfit {found:.2f} with {room}, {misfit:.2f} with less")
         if found >= misfit:
             break
-        before, misfit, problem = misfit if before is None else before, found, other
-        share = mixing_share(missed, missed_by_theirs)
+        before, misfit, share, problem = misfit if before is None else before, found, its_share, other
     if share >= _LEAST and _quick(posed.solver) != posed.solver:
         # Few steps judge against a prior too often: from 20 views 12 of 50 took it for worse than total variation.
         loop = _predicting(posed.solver, problem, contest.withheld, whole=True)
-        missed = missed_by(cast(Iterator[Step], loop), problem)
-        share, found = mixing_share(missed, missed_by_theirs), _over(missed, missed_by_theirs)
+        found, share = judged(missed_by(loop, problem))
         tell("trial", f"withheld samples: misfit {found:.2f} with all steps of the solver, {misfit:.2f} with a part")
         misfit = found
     if share < _LEAST:
