@@ -115,7 +115,7 @@ class CartesianMri:
         else:
             separate = separate_calibration(acquisition, ("z", "coil"))
             maps = maps_from_calibration(self.maps, for_maps(separate, kspace, mask), (ny, nx))
-            if self.maps == "jsense" and own_centre(acquisition, mask) is not None:
+            if self.maps == "jsense" and own_centre(mask) is not None:
                 maps = Jsense().refine(maps, kspace, lambda estimate: Sense(estimate, mask))
         operator = Sense(maps, mask, slices=slices)
         return of_images(self.image, operator, lambda: measured_phase(acquisition, operator))
@@ -132,7 +132,7 @@ class CartesianMri:
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Lines to try a reconstruction on, see :mod:`medldm_mri.withheld_lines`."""
         _, mask = checked_kspace(acquisition)
-        return withheld_lines(mask, noise, own_centre(acquisition, mask))
+        return withheld_lines(mask, noise, own_centre(mask))
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""

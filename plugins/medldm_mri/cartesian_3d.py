@@ -18,7 +18,7 @@ from medldm_mri.coil_maps import MapsOption, maps_from_calibration, papers_of
 from medldm_mri.jsense import Jsense
 from medldm_mri.kspace import checked_maps, measured_kspace
 from medldm_mri.masks import SamplingMask, acceleration_of
-from medldm_mri.measured_phase import image_phase, windowed_centre
+from medldm_mri.measured_phase import image_phase, phase_centre, windowed_centre
 from medldm_mri.noise_model import GaussianKSpace, KSpaceNoise
 from medldm_mri.phase_constrained import ImageOption, of_images, papers_of_images
 from medldm_mri.sense import Sense
@@ -117,7 +117,7 @@ class CartesianMri3d:
             separate = separate_calibration(acquisition, ("coil", "kx"))
             separate = None if separate is None else to_readout_place(separate)
             maps = maps_from_calibration(self.maps, for_maps(separate, planes, mask), (nz, ny))
-            if self.maps == "jsense" and own_centre(acquisition, mask) is not None:
+            if self.maps == "jsense" and own_centre(mask) is not None:
                 maps = Jsense().refine(maps, planes, lambda estimate: Sense(estimate, mask))
         operator = VolumeSense(maps.contiguous(), mask)
         return of_images(self.image, operator, lambda: self.object_phase(acquisition, operator))
@@ -130,7 +130,7 @@ class CartesianMri3d:
     def object_phase(self, acquisition: Acquisition, operator: LinearOperator) -> Tensor:
         """Phase of the image from its k-space, see :mod:`medldm_mri.measured_phase`."""
         kspace, mask = _checked_kspace(acquisition, acquisition.grid)
-        centre = own_centre(acquisition, mask)
+        centre = phase_centre(mask, acquisition.size("coil"))
         if centre is None:
             return image_phase(None, kspace, operator)
         kz, ky = centre
@@ -142,7 +142,7 @@ class CartesianMri3d:
     def withheld(self, acquisition: Acquisition, noise: Noise) -> Tensor:
         """Readouts to try a reconstruction on, (kz, ky, 1), see :mod:`medldm_mri.withheld_lines`."""
         _, mask = _checked_kspace(acquisition, acquisition.grid)
-        return withheld_lines(mask, noise, own_centre(acquisition, mask))[..., None]
+        return withheld_lines(mask, noise, own_centre(mask))[..., None]
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the k-space of ``coils`` coils, complex64."""

@@ -33,25 +33,33 @@ def measured_phase(acquisition: Acquisition, operator: LinearOperator) -> Tensor
     """Unit complex numbers (z, y, x), 0 where the coil maps are zero: nothing is measured there.
 
     Args:
-        acquisition: k-space (z, coil, ky, kx) with a fully sampled centre, or with a separate one for its coil maps.
+        acquisition: k-space (z, coil, ky, kx) with a fully sampled centre, or of several coils.
         operator: image to that k-space.
 
     Raises:
-        InputRefused: E-MRI-07 when there is no such centre; E-MRI-04, E-MRI-06 when k-space cannot be understood.
+        InputRefused: E-MRI-07 of one coil without a centre; E-MRI-04, E-MRI-06 when k-space cannot be understood.
     """
     kspace, mask = checked_kspace(acquisition)
-    try:
-        centre = own_centre(acquisition, mask)
-    except InputRefused as error:
-        raise InputRefused(
-            "E-MRI-07",
-            "The phase of the image cannot be taken from this measurement.",
-            why=error.what,
-            fix="Measure more calibration lines, or use a prior of complex images: prior.complex: channels.",
-        ) from error
+    centre = phase_centre(mask, acquisition.size("coil"))
     if centre is None:
         return image_phase(None, kspace, operator)
     return image_phase(operator.H(windowed_centre(kspace[..., *centre], kspace.shape[-2:])), kspace, operator)
+
+
+def phase_centre(mask: Tensor, coils: int) -> tuple[slice, slice] | None:
+    """The fully sampled centre of k-space; None where there is none but several coils, whose maps unfold the image.
+
+    Raises:
+        InputRefused: E-MRI-07 for one coil: without a centre its image is folded, and so is the phase.
+    """
+    if (centre := own_centre(mask)) is not None or coils > 1:
+        return centre
+    raise InputRefused(
+        "E-MRI-07",
+        "The phase of the image cannot be taken from this measurement: its k-space has no fully sampled centre.",
+        why="Samples of one coil without a centre show a folded image, whose phase is none of the object.",
+        fix="Measure calibration lines, or use a prior of complex images: prior.complex: channels.",
+    )
 
 
 def windowed_centre(calibration: Tensor, shape: Sequence[int]) -> Tensor:
@@ -72,8 +80,8 @@ def image_phase(coarse: Tensor | None, kspace: Tensor, operator: LinearOperator)
     """Unit complex numbers (z, y, x): the phase of a coarse image, and what a least-squares image shows beyond it.
 
     Args:
-        coarse: image (z, y, x) of the centre of k-space; None takes a low-pass of the least-squares image, since a
-            separate calibration shows the phase of another contrast.
+        coarse: image (z, y, x) of the centre of k-space; None takes a low-pass of the least-squares image: a separate
+            calibration shows the phase of another contrast.
         kspace: all that was measured, 0 where nothing was.
         operator: image to k-space.
     """

@@ -68,18 +68,12 @@ def for_maps(separate: Tensor | None, kspace: Tensor, mask: Tensor) -> Tensor:
     return kspace[..., rows, columns]
 
 
-def own_centre(acquisition: Acquisition, mask: Tensor) -> tuple[slice, slice] | None:
-    """Where the measurement itself has a fully sampled centre; None where it has none and can do without.
-
-    Raises:
-        InputRefused: E-MRI-02 when it has none, and no separate calibration either.
-    """
+def own_centre(mask: Tensor) -> tuple[slice, slice] | None:
+    """Where a measurement has a fully sampled centre of its own; None where it has none."""
     try:
         return calibration_region(mask)
     except InputRefused:
-        if TENSOR in acquisition.tensors:
-            return None
-        raise
+        return None
 
 
 def bytes_of(acquisition: Acquisition) -> int:

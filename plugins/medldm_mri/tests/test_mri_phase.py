@@ -72,9 +72,9 @@ def test_it_is_of_unit_modulus_where_the_maps_see_anything_and_zero_elsewhere() 
     assert not bool(options.object_phase(empty, operator).any())
 
 
-def test_k_space_without_a_sampled_centre_is_refused() -> None:
+def test_k_space_of_one_coil_without_a_sampled_centre_is_refused() -> None:
     volume = object_of(SHAPE)
-    options = physics()
+    options = dataclasses.replace(physics(), coils=1)
     acquisition = options.simulate(volume, Noise(6))
     operator = options.operator(acquisition, volume.grid)
     mask = acquisition.tensor("mask").clone()
