@@ -79,7 +79,7 @@ class DicomReader:
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume]:
         with quiet():
             found = catalogue(path)
-            findings = _examine(choose(found, request))
+            findings = _examine(choose(found, request), request.modality)
             lifted = (GAP_CODES if request.allow_gaps == "resample" else frozenset()) | (
                 TILT_CODES if request.untilt else frozenset()
             )
@@ -111,12 +111,12 @@ class DicomReader:
             ]
 
 
-def _examine(series: Series) -> _Findings:
+def _examine(series: Series, asked: Modality | None = None) -> _Findings:
     problems = header_problems(series)
     if series.localizer:
         return _Findings(series, None, None, tuple(problems))
     arranged = arrange(series.frames, scattered=series.scattered)
-    modality = modality_of(series.frames)
+    modality = _modality(series, asked) or modality_of(series.frames)
     if isinstance(arranged, Problem):
         return _Findings(series, None, None, (*problems, arranged))
     volumes = split(arranged)
@@ -159,9 +159,14 @@ def _row(index: int, findings: _Findings) -> SeriesRow:
     )
 
 
-def _unit(series: Series, request: ReadRequest) -> tuple[Modality, Quantity]:
+def _modality(series: Series, asked: Modality | None) -> Modality | None:
+    """As the series states it, or as the user does where it states none that is known here."""
     stated = modality_of(series.frames)
-    modality = cast(Modality, stated) if stated in {"CT", "MR"} else request.modality or "OT"
+    return cast(Modality, stated) if stated in {"CT", "MR"} else asked
+
+
+def _unit(series: Series, request: ReadRequest) -> tuple[Modality, Quantity]:
+    modality = _modality(series, request.modality) or "OT"
     return modality, ("HU" if modality == "CT" else "arbitrary")
 
 

@@ -76,6 +76,18 @@ def test_a_rescale_stated_in_part_is_refused(tmp_path: Path, slices: Slices, mut
     assert caught.value.code == "E-DCM-13" and caught.value.why and caught.value.fix
 
 
+@pytest.mark.parametrize("stated", [None, "OT"])
+def test_a_series_that_the_user_calls_ct_is_checked_as_ct(tmp_path: Path, slices: Slices, stated: str | None) -> None:
+    _no_intercept(slices)
+    for image in slices:
+        image.Modality = stated
+    examples.save(slices, tmp_path)
+    assert found(tmp_path) == []
+    with pytest.raises(InputRefused, match="E-DCM-13"):
+        DicomReader().read(tmp_path, ReadRequest(modality="CT"))
+    DicomReader().read(tmp_path, ReadRequest(modality="MR"))
+
+
 @pytest.mark.parametrize(
     ("modality", "slope", "severities"),
     [("CT", None, ["warning"]), ("MR", None, []), ("PT", None, []), ("MR", 1, []), ("PT", 1, [])],
