@@ -89,12 +89,17 @@ def cone() -> PhysicsExample:
 
 
 def helix() -> PhysicsExample:
-    """A curved detector of eight rows; also its start image as an operator."""
+    """A curved detector of eight rows; also its start image as an operator, of a detector off centre too."""
     turns = tuple(2 * math.pi * i / 12 for i in range(36))
     orbit = helical(Detector(8, 14, 2.4, 2.0, curved=True), turns, 25.0, 45.0, feed=4.0, start=-6.0)
     box = VoxelBox((6, 9, 10), (1.2, 1.0, 1.0))
+    off = replace(orbit, detector=replace(orbit.detector, columns=9), column_offset=4.0)
     return PhysicsExample(
         HelicalCt(rows=8, views_per_turn=40, pitch=0.6, source_to_centre_mm=200.0, source_to_detector_mm=350.0),
         body((11, 20, 24), (3.0, 2.5, 2.0)),
-        (ConeTransform(orbit.beam(), box), FeldkampOperator(orbit, box, None)),
+        (
+            ConeTransform(orbit.beam(), box),
+            FeldkampOperator(orbit, box, None),
+            FeldkampOperator(off, box, None, truncated=True),
+        ),
     )

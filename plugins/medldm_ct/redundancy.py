@@ -65,7 +65,7 @@ class Redundancy:
         if self.kind == "full-turn":
             return torch.full(shape, 0.5, dtype=torch.float64)
         if self.kind == "displaced":
-            return self._displaced(geometry).expand(shape)
+            return displaced_weights(geometry).expand(shape)
         return self._parker(geometry)
 
     def spacing(self, geometry: Geometry) -> Tensor:
@@ -105,23 +105,6 @@ class Redundancy:
                 fix="State the arc that the views cover, and the weights for it.",
             )
 
-    def _displaced(self, geometry: Geometry) -> Tensor:
-        edges = geometry.edges()
-        low, high = float(edges[0]), float(edges[-1])
-        if low >= 0 or high <= 0:
-            raise UsageError(
-                "E-CT-10",
-                f"The detector reaches from {low:.1f} to {high:.1f} mm and does not see the axis of rotation.",
-                why="Lines near the axis are not measured by any view.",
-                fix="Check the detector's offset in mm.",
-            )
-        overlap = min(-low, high)
-        towards = 1.0 if geometry.offset >= 0 else -1.0
-        position, limit = geometry.centres() * towards, torch.tensor(overlap, dtype=torch.float64)
-        if isinstance(geometry, FanBeam):
-            position, limit = geometry.fan_angles(position), geometry.fan_angles(limit)
-        return (1 + (math.pi / 2 * (position / limit).clamp(-1, 1)).sin()) / 2
-
     def _parker(self, geometry: Geometry) -> Tensor:
         assert isinstance(geometry, FanBeam)
         gamma = geometry.fan_angles(geometry.centres())[None]
@@ -142,3 +125,26 @@ class Redundancy:
         rising = (math.pi / 4 * beta / (delta + gamma).clamp(min=1e-12)).clamp(0, math.pi / 2).sin() ** 2
         falling = (math.pi / 4 * (self.arc - beta) / (delta - gamma).clamp(min=1e-12)).clamp(0, math.pi / 2).sin() ** 2
         return rising * falling
+
+
+def displaced_weights(geometry: Geometry) -> Tensor:
+    """(bin,) float64 weights of a detector off centre that turns by whole turns: those of opposite rays sum to one.
+
+    Raises:
+        UsageError: ``E-CT-10`` when the detector does not see the axis.
+    """
+    edges = geometry.edges()
+    low, high = float(edges[0]), float(edges[-1])
+    if low >= 0 or high <= 0:
+        raise UsageError(
+            "E-CT-10",
+            f"The detector reaches from {low:.1f} to {high:.1f} mm and does not see the axis of rotation.",
+            why="Lines near the axis are not measured by any view.",
+            fix="Check the detector's offset in mm.",
+        )
+    overlap = min(-low, high)
+    towards = 1.0 if geometry.offset >= 0 else -1.0
+    position, limit = geometry.centres() * towards, torch.tensor(overlap, dtype=torch.float64)
+    if isinstance(geometry, FanBeam):
+        position, limit = geometry.fan_angles(position), geometry.fan_angles(limit)
+    return (1 + (math.pi / 2 * (position / limit).clamp(-1, 1)).sin()) / 2

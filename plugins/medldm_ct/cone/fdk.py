@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from medldm.operators import LinearOperator, Space
 from medldm_ct.cone.geometry import VoxelBox
-from medldm_ct.cone.helix import check_ends, check_pitch, row_feather
+from medldm_ct.cone.helix import check_pitch, one_sided, row_feather
 from medldm_ct.cone.orbit import Orbit
 from medldm_ct.cone.projector import AXES, ConeTransform
 from medldm_ct.extrapolation import Continuation
 from medldm_ct.fbp import widened
 from medldm_ct.ramp import padded_length, ramp_response
-from medldm_ct.redundancy import Redundancy
+from medldm_ct.redundancy import Redundancy, displaced_weights
 
 # Voxels seen for less than this share of a turn have no image from a helix.
 _LEAST_COVER = 0.4
@@ -32,7 +32,8 @@ class FeldkampOperator(LinearOperator):
 
     On a circle the middle plane is exact; away from it the cone angle leaves shading and blur along the axis. On a
     helix each view is feathered over the detector's rows, and each voxel divided by the turns that it was seen for:
-    a start image for a pitch up to about one, with some shading where opposite views count unequally.
+    a start image for a pitch up to about one, with some shading where opposite views count unequally. Of a helix
+    whose object a detector off centre cut off, rays are weighted as under a displaced detector.
 
     Args:
         orbit: circle or helix.
@@ -43,8 +44,8 @@ class FeldkampOperator(LinearOperator):
         dtype: of the spaces.
 
     Raises:
-        UsageError: ``E-CT-11`` for an unknown window, ``E-CT-08`` for a helix whose detector, off centre, cut the
-            object off, and the errors of :class:`Redundancy`.
+        UsageError: ``E-CT-11`` for an unknown window, ``E-CT-10`` for a detector that does not see the axis, and the
+            errors of :class:`Redundancy`.
         InputRefused: ``E-CT-24`` for a helix with gaps.
     """
 
@@ -67,7 +68,9 @@ class FeldkampOperator(LinearOperator):
         self.domain = Space(AXES, (orbit.views, orbit.detector.rows, orbit.detector.columns), dtype)
         self.codomain = Space(("z", "y", "x"), box.shape, dtype)
         wide, self.padding = orbit, (0, 0)
-        if redundancy is not None and redundancy.kind == "displaced":
+        # A helix names no weights: what a detector off centre cut off on its short side, the long one measures alone.
+        displaced = truncated and one_sided(orbit) if redundancy is None else redundancy.kind == "displaced"
+        if displaced:
             fan, self.padding = widened(orbit.fan)
             wide = replace(
                 orbit, detector=replace(orbit.detector, columns=fan.bins), column_offset=fan.offset
@@ -81,9 +84,8 @@ class FeldkampOperator(LinearOperator):
         scale = torch.ones((), dtype=torch.float64)
         if redundancy is None:
             check_pitch(orbit, box)
-            if truncated:
-                check_ends(orbit)
-            before = torch.full((orbit.views, orbit.detector.columns), 0.5, dtype=torch.float64)
+            alike = torch.full((orbit.detector.columns,), 0.5, dtype=torch.float64)
+            before = (displaced_weights(orbit.fan) if displaced else alike).expand(orbit.views, -1)
             after = after * _steps(orbit)[:, None, None] * row_feather(orbit)[:, None]
             scale = _over_turns(self.transform, orbit, after)
         else:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from medldm.errors import InputRefused, UsageError
+from medldm.errors import InputRefused
 from medldm_ct.cone.geometry import VoxelBox
 from medldm_ct.cone.orbit import Orbit
 
@@ -80,23 +80,10 @@ def check_pitch(orbit: Orbit, box: VoxelBox) -> None:
         )
 
 
-def check_ends(orbit: Orbit) -> None:
-    """Refuse a detector off centre, of a helix whose object it cut off: of some lines it holds one end only.
-
-    Raises:
-        UsageError: ``E-CT-08``.
-    """
+def one_sided(orbit: Orbit) -> bool:
+    """Whether the detector reaches so much farther to one side that lines there are measured from one end only."""
     low, high = (float(edge) for edge in orbit.fan.edges()[[0, -1]])
-    if abs(low + high) <= _ONE_SIDED * (high - low):
-        return
-    raise UsageError(
-        "E-CT-08",
-        f"The detector of a helix reaches from {low:.1f} to {high:.1f} mm and cuts the object off: no weights are "
-        "known for it.",
-        why="Some lines are measured half as often as others, and the filtered image would be scaled wrongly.",
-        fix="Crop the detector to reach as far on both sides, or start from zero with an iterative solver (cgls, sart, "
-        "tv).",
-    )
+    return abs(low + high) > _ONE_SIDED * (high - low)
 
 
 def row_feather(orbit: Orbit) -> Tensor:

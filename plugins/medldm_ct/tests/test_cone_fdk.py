@@ -200,14 +200,25 @@ def test_a_short_end_is_no_truncation_only_where_the_weights_make_up_for_it() ->
     assert object_is_truncated(y, orbit, None)
 
 
-def test_a_helix_that_is_cut_off_on_one_side_has_no_filtered_image() -> None:
+@pytest.mark.parametrize("offset", [15.0, -15.0])
+def test_a_helix_that_is_cut_off_on_one_side_has_weights_for_it(offset: float) -> None:
     whole = helix()
-    displaced = replace(whole, detector=detector(30, rows=10, curved=True), column_offset=15.0)
-    with pytest.raises(UsageError, match=r"E-CT-08.*from -15\.0 to 45\.0 mm"):
-        FeldkampOperator(displaced, BOX, None, truncated=True)
-    # Cut off on both sides alike, rows are continued; of a detector that sees the object whole the offset is harmless.
-    FeldkampOperator(replace(whole, detector=detector(20, rows=10, curved=True)), BOX, None, truncated=True)
-    FeldkampOperator(replace(whole, column_offset=15.0), BOX, None)
+    displaced = replace(whole, detector=detector(30, rows=10, curved=True), column_offset=offset)
+    truth, seen = sampled(BODIES, BOX), inside(BOX, 14.0)
+    image, unweighted = (
+        FeldkampOperator(displaced, BOX, None, truncated=truncated)(projected(BODIES, displaced.beam(), 1).float())
+        for truncated in (True, False)
+    )
+    # Opposite rays stand at other heights, and fade unequally: a start image, of the right scale.
+    assert float(image[seen].sum() / truth[seen].sum()) == pytest.approx(1, abs=0.05)
+    assert float(unweighted[seen].sum() / truth[seen].sum()) > 1.5
+    assert relative_error(image[seen], truth[seen]) < 0.25
+
+
+def test_a_helix_off_centre_that_sees_the_object_whole_needs_no_weights() -> None:
+    orbit = replace(helix(), detector=detector(60, rows=10, curved=True), column_offset=10.0)
+    y, truth, seen = projected(BODIES, orbit.beam(), 1).float(), sampled(BODIES, BOX), inside(BOX, 14.0)
+    assert float(FeldkampOperator(orbit, BOX, None)(y)[seen].sum() / truth[seen].sum()) == pytest.approx(1, abs=0.02)
 
 
 def test_continuation_is_linear_smooth_and_transposed() -> None:
