@@ -20,6 +20,13 @@ def oblique_grid() -> Grid:
     return Grid((4, 5, 6), affine)
 
 
+def test_an_oblique_grid_has_three_different_patient_axes() -> None:
+    # Axis y lies nearest to S as well, but z lies nearer.
+    steps = np.array([[0.0, 0.2, 1.0], [-0.6, 0.68, 0.0], [0.8, 0.7, 0.0]])
+    grid = Grid((4, 4, 4), np.vstack([np.column_stack([steps, np.zeros(3)]), [0, 0, 0, 1]]))
+    assert grid.patient_axes == (2, 1, 0) and grid.orientation == "SPL"
+
+
 def test_grid_tells_spacing_orientation_and_place() -> None:
     grid = oblique_grid()
     assert grid.spacing == pytest.approx((3.0, 0.9, 0.7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,12 +99,14 @@ class Grid:
     @property
     def orientation(self) -> str:
         """Nearest patient direction of increasing z, y, x, e.g. ``"SPL"`` for a plain axial scan."""
-        letters = []
-        for axis in range(3):
-            column = self.directions[:, axis]
-            world = int(np.argmax(np.abs(column)))
-            letters.append(_LETTERS[world][0 if column[world] > 0 else 1])
-        return "".join(letters)
+        found = enumerate(self.patient_axes)
+        return "".join(_LETTERS[world][0 if self.directions[world, axis] > 0 else 1] for axis, world in found)
+
+    @property
+    def patient_axes(self) -> tuple[int, ...]:
+        """The patient axis (L 0, P 1, S 2) nearest to each axis, each once, however oblique the grid."""
+        cosines = np.abs(self.directions)
+        return max(permutations(range(3)), key=lambda worlds: cosines[worlds, range(3)].sum())
 
     def as_rows(self) -> list[list[float]]:
         """The upper three rows of the affine, to a tenth of a micrometre, as plain JSON."""

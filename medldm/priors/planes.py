@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-
-import numpy as np
 
 from medldm.data import Grid
 from medldm.priors.card import Plane
@@ -34,20 +31,12 @@ class Pose:
 
 def pose_of(grid: Grid) -> Pose:
     """The pose of a grid, by the nearest directions of an oblique one."""
-    world = _nearest(grid)
+    world = grid.patient_axes
     order = (world.index(2), world.index(1), world.index(0))
     return Pose(order, tuple(place for place, axis in enumerate(order) if grid.directions[world[axis], axis] < 0))
 
 
 def planes_of(grid: Grid) -> tuple[Plane, Plane, Plane]:
     """The planes of slices across the axes z, y and x, each of the three once; the nearest ones of an oblique grid."""
-    world = _nearest(grid)
+    world = grid.patient_axes
     return _ACROSS[world[0]], _ACROSS[world[1]], _ACROSS[world[2]]
-
-
-def _nearest(grid: Grid) -> tuple[int, ...]:
-    """The patient direction (LPS) along which each axis runs, each of the three once."""
-    cosines = np.abs(grid.directions)
-    return max(
-        itertools.permutations(range(3)), key=lambda p: sum(cosines[world, axis] for axis, world in enumerate(p))
-    )

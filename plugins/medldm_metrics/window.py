@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,9 +61,7 @@ class Pair:
 
 def planes_of(grid: Grid) -> dict[str, int]:
     """The tensor axis nearest to the normal of the axial, coronal and sagittal plane; each axis once."""
-    cosines = np.abs(grid.directions)
-    best = max(permutations(range(3)), key=lambda axes: sum(cosines[world, axis] for world, axis in enumerate(axes)))
-    named = {PLANES[world]: axis for world, axis in enumerate(best)}
+    named = {PLANES[world]: axis for axis, world in enumerate(grid.patient_axes)}
     return {name: named[name] for name in ("axial", "coronal", "sagittal")}
 
 
