@@ -53,6 +53,15 @@ def test_many_methods_go_on_below_and_slices_of_an_earlier_run_are_forgotten(tmp
     assert imread(sheet).shape[0] < heights[0]
 
 
+@pytest.mark.parametrize("methods", [1, 2])
+def test_the_words_of_a_narrow_sheet_are_whole(tmp_path: Path, methods: int) -> None:
+    rows = [replace(ROW, method=f"m{k}") for k in range(methods)]
+    for row in rows:
+        SuitePictures(tmp_path).keep(row, _volume(50.0), _volume(0.0))
+    (sheet,) = SuitePictures(tmp_path).draw(rows)
+    assert imread(sheet)[:, [0, -1], :3].max() == 0  # nothing is cut off at the edge
+
+
 def test_nothing_kept_is_nothing_drawn(tmp_path: Path) -> None:
     assert SuitePictures(tmp_path / "none").draw([ROW]) == []
     assert not (tmp_path / "none").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from medldm.pipeline.suite import Row
 _COLUMNS, _INCHES = 6, 2.3
 # Of a stored measurement: a method's slice, and its difference to the truth, stand under its name behind these.
 _METHOD, _AWAY = "method:", "away:"
+# Width of a letter over the size of its font, at most in the mean of a line.
+_LETTER = 0.62
 
 
 class SuitePictures:
@@ -112,12 +115,19 @@ def _save_sheet(path: Path, rows: Sequence[Row], kept: Mapping[str, NDArray[Any]
         _show(grid[2 * band + 1][column], error, kept, (-span, span), "berlin", "")
     first = rows[0]
     measured = f"SIMULATED measurement   |   {first.recipe}, {first.case}, seed {first.seed}"
-    figure.suptitle(f"{measured}: {kept['plane']} slice in the middle, dB of the volume", color="white", fontsize=10)
+    heading = f"{measured}: {kept['plane']} slice in the middle, dB of the volume"
+    figure.suptitle(_broken(heading, size[0], 10), color="white", fontsize=10)
     unit = str(kept["unit"])
     ranges = (f"window {limits[0]:.4g} to {limits[1]:.4g} {unit}", f"difference to the truth ±{span:.3g} {unit}")
     said = "; ".join([*(each.rstrip() for each in ranges), RESEARCH_ONLY])
-    figure.supxlabel(f"{said}\nwith a prior: {GENERATIVE}", color="0.8", fontsize=8)
+    below = "\n".join(_broken(line, size[0], 8) for line in (said, f"with a prior: {GENERATIVE}"))
+    figure.supxlabel(below, color="0.8", fontsize=8)
     figure.savefig(path, facecolor="black", metadata={"Software": None})
+
+
+def _broken(text: str, inches: float, points: int) -> str:
+    """The text in lines that a sheet of that width holds, at a size in points."""
+    return textwrap.fill(text, max(20, int(inches * 72 / (_LETTER * points))))
 
 
 def _show(
