@@ -34,10 +34,13 @@ def not_written(what: str, error: OSError) -> MedldmError:
         what: they are, as a subject in the plural.
         error: of the operating system.
     """
+    # Libraries raise an error of their own words from that of the operating system, which alone has a number.
+    while error.errno is None and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return MedldmError(
         "E-OUT-05",
-        "The disk is full." if full else f"{what} cannot be written: {error.strerror}.",
+        "The disk is full." if full else f"{what} cannot be written: {error.strerror or type(error).__name__}.",
         why="Nothing was left half-written.",
         fix="Free some space, or choose a folder on another disk." if full else "Check the output folder.",
     )

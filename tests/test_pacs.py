@@ -303,11 +303,11 @@ def test_certificates_that_are_none(tmp_path: Path) -> None:
 
 def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), Received(tmp_path / "out") as received:
-        received.next_file().write_bytes(b"half")
+        received.keep(lambda path: path.write_bytes(b"half"))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
     with Received(tmp_path / "out") as received:
-        received.next_file().write_bytes(b"whole")
+        received.keep(lambda path: path.write_bytes(b"whole"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000001.dcm"]
     with pytest.raises(UsageError, match="E-PACS-05"):
         Received(tmp_path / "out")
