@@ -19,16 +19,17 @@ PLUGINS = ROOT / "plugins"
 # Each layer may import itself and the layers named here, at run time.
 _DOWN = {
     "errors": set(),
+    "aside": {"errors"},
     "data": {"errors"},
     "operators": {"data", "errors"},
     "inference": {"operators", "data", "errors"},
     "host": {"errors"},
     "priors": {"inference", "operators", "data", "host", "errors"},
-    "pipeline": {"priors", "inference", "operators", "data", "host", "errors"},
+    "pipeline": {"priors", "inference", "operators", "data", "host", "aside", "errors"},
     "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
     "batch": {"report", "pipeline", "priors", "inference", "operators", "data", "host", "errors"},
-    "report": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
-    "pacs": {"errors"},
+    "report": {"pipeline", "priors", "inference", "operators", "data", "host", "aside", "errors"},
+    "pacs": {"aside", "errors"},
     "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
     "__main__": {"cli"},
     "cli": {

@@ -22,9 +22,10 @@ from pacs_commands import certificate_of_loopback, run
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
-from medldm.errors import UsageError
+from medldm.errors import InputRefused, UsageError
 from medldm.pacs.address import Node, Tls, check_web
 from medldm.pacs.received import Received
+from medldm.pacs.results import dicom_files
 from medldm.pacs.web import Web
 
 RECIPE = """
@@ -302,14 +303,26 @@ def test_certificates_that_are_none(tmp_path: Path) -> None:
 
 def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), Received(tmp_path / "out") as received:
-        received.next_file().write_bytes(b"half")
+        received.keep(lambda path: path.write_bytes(b"half"))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
     with Received(tmp_path / "out") as received:
-        received.next_file().write_bytes(b"whole")
+        received.keep(lambda path: path.write_bytes(b"whole"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000001.dcm"]
     with pytest.raises(UsageError, match="E-PACS-05"):
         Received(tmp_path / "out")
+
+
+def test_what_a_killed_run_left_is_not_sent(tmp_path: Path) -> None:
+    whole = [tmp_path / "a" / "reconstruction" / "0001.dcm", tmp_path / "a.new-12" / "reconstruction" / "0001.dcm"]
+    half = ["b.part-77/reconstruction", "c.old-77/reconstruction", "d/.reconstruction.part-77", "study.part-9"]
+    for file in (*whole, *(tmp_path / name / "0001.dcm" for name in half)):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert dicom_files(tmp_path) == whole
+    assert dicom_files(whole[0]) == whole[:1]
+    with pytest.raises(InputRefused, match="E-PACS-12"):
+        dicom_files(tmp_path / "d")
 
 
 def test_commands_that_say_too_little_or_too_much(tmp_path: Path) -> None:

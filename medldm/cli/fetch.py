@@ -58,12 +58,16 @@ def command(
         )
         with counting("fetched", quiet=quiet or as_json) as tell:
             if isinstance(whom, messages.Peer):
-                count = messages.fetch(whom, *uids, out, tell)
+                came = messages.fetch(whom, *uids, out, tell)
             else:
-                count = dicomweb.fetch(whom, *uids, out, tell)
+                came = dicomweb.fetch(whom, *uids, out, tell)
         if as_json:
-            sys.stdout.write(json.dumps({"event": "fetched", "objects": count, "path": str(out)}) + "\n")
-        elif not quiet:
-            typer.echo(f"{count} objects in {out}; medldm inspect {out} lists the series")
+            told = {"event": "fetched", "objects": came.count, "path": str(out), "remarks": came.remarks}
+            sys.stdout.write(json.dumps(told) + "\n")
+            return
+        for remark in came.remarks:
+            typer.echo(f"warning {remark}", err=True)
+        if not quiet:
+            typer.echo(f"{came.count} objects in {out}; medldm inspect {out} lists the series")
 
     finish(work, as_json=as_json, verbose=verbose)

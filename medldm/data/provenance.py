@@ -38,6 +38,8 @@ class Provenance:
         generative: a learned prior took part.
         created: time of the run.
         failed: a check of the run failed; the image does not fit its measurement, and says so.
+        scan: sha256 of what was read for the run, values and what they state; all images of a run have the same, and
+            two volumes of one file do not. Empty where the image comes of no run.
     """
 
     role: Role
@@ -50,6 +52,7 @@ class Provenance:
     weights_hash: str = ""
     generative: bool = False
     failed: bool = False
+    scan: str = ""
 
     @property
     def comment(self) -> str:

@@ -6,6 +6,7 @@ offers C-MOVE only is reached by its DICOMweb service.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,15 @@ from typing import Any
 
 from medldm.errors import InputRefused, MedldmError
 from medldm.pacs.address import Node, Tls
+from medldm.pacs.holdings import STORAGE, Series, identifier, objects_of, series_of
 from medldm.pacs.packages import package
-from medldm.pacs.received import Received
+from medldm.pacs.received import Fetched, Received, unchecked
 
-# What medldm reads, old and enhanced, and what it may have written itself.
-_STORAGE = (
-    "CTImageStorage",
-    "EnhancedCTImageStorage",
-    "LegacyConvertedEnhancedCTImageStorage",
-    "MRImageStorage",
-    "EnhancedMRImageStorage",
-    "LegacyConvertedEnhancedMRImageStorage",
-    "ParametricMapStorage",
-    "SecondaryCaptureImageStorage",
-)
 _SECONDS = 30.0
-_PENDING = (0xFF00, 0xFF01)
+# Of a peer that is gone; DICOM knows no such status.
+_LOST = 0xFFFF
+# Some sub-operations of C-GET failed, or all: objects of kinds that were not asked for are among them.
+_SUBOPERATIONS = (0x0000, 0xB000, 0xA702)
 Tell = Callable[[int, int], None]
 
 
@@ -80,8 +74,8 @@ class Peer:
             found.release()
 
 
-def fetch(peer: Peer, study: str, series: str | None, folder: Path, tell: Tell | None = None) -> int:
-    """Fetch a study, or one series of it.
+def fetch(peer: Peer, study: str, series: str | None, folder: Path, tell: Tell | None = None) -> Fetched:
+    """Fetch what medldm reads of a study, or one series of it. A series comes whole, or nothing does.
 
     Args:
         peer: the archive.
@@ -91,69 +85,112 @@ def fetch(peer: Peer, study: str, series: str | None, folder: Path, tell: Tell |
         tell: called with the objects so far and expected.
 
     Returns:
-        How many objects there are.
+        How many objects there are, and what was left out or could not be checked.
 
     Raises:
         InputRefused: E-PACS-08 the archive knows no such study.
-        MedldmError: E-PACS-06, E-PACS-07; E-PACS-09 it sent less than it has.
+        UsageError: E-PACS-05, E-OUT-04 of the folder.
+        MedldmError: E-PACS-06, E-PACS-07; E-PACS-09 it sent less than it has, or nothing; E-OUT-05 the disk is full.
     """
-    expected = _count(peer, study, series)
     net, classes = package("pynetdicom"), package("pynetdicom.sop_class")
-    get = classes.StudyRootQueryRetrieveInformationModelGet
-    syntaxes = net.ALL_TRANSFER_SYNTAXES
-    contexts = [net.build_context(get)]
-    contexts += [net.build_context(getattr(classes, name), syntaxes) for name in _STORAGE]
-    roles = [net.build_role(getattr(classes, name), scp_role=True) for name in _STORAGE]
-    with Received(folder) as received:
-
-        def keep(event: Any) -> int:
-            received.next_file().write_bytes(event.encoded_dataset())
-            if tell is not None:
-                tell(received.count, expected)
-            return 0
-
-        with peer.association(contexts, ext_neg=roles, evt_handlers=[(net.evt.EVT_C_STORE, keep)]) as association:
-            status = _last(association.send_c_get(_identifier(study, series), get))
-        if status != 0 or received.count < expected:
-            raise MedldmError(
-                "E-PACS-09",
-                f"{peer.node} sent {received.count} of {expected} objects and ended with status 0x{status:04X}.",
-                why="A study that is not whole gives a volume with gaps; nothing was kept.",
-                fix="Try again, one series at a time (--series), or by DICOMweb (--web).",
+    contexts = [net.build_context(classes.StudyRootQueryRetrieveInformationModelFind)]
+    contexts += [net.build_context(classes.StudyRootQueryRetrieveInformationModelGet)]
+    contexts += [net.build_context(getattr(classes, name), net.ALL_TRANSFER_SYNTAXES) for name in STORAGE]
+    roles = [net.build_role(getattr(classes, name), scp_role=True) for name in STORAGE]
+    received = Received(folder)
+    with peer.association(contexts, ext_neg=roles) as association:
+        held = series_of(association, study, series)
+        if not held:
+            raise InputRefused(
+                "E-PACS-08",
+                f"{peer.node} has no such study or series.",
+                fix="Check the UIDs, and whether it may be seen.",
             )
-        return received.count
+        with received:
+            arriving = _Arriving(received, sum(one.count or 0 for one in held), tell)
+            association.bind(net.evt.EVT_C_STORE, arriving.keep)
+            left, unknown = Counter[str](), 0
+            for one in held:
+                kinds, checked = _get(association, peer, study, one, arriving)
+                left.update(kinds)
+                unknown += not checked
+            words = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+            left_out = [f"Left out: {words}; objects of CT and MR are asked for."] if left else []
+            if not received.count:
+                raise _less(peer, "sent no object", *left_out)
+    return Fetched(received.count, (*left_out, *([unchecked(unknown)] if unknown else [])))
 
 
-def _count(peer: Peer, study: str, series: str | None) -> int:
-    """Objects that the archive has of it, by C-FIND."""
-    net, classes = package("pynetdicom"), package("pynetdicom.sop_class")
-    find = classes.StudyRootQueryRetrieveInformationModelFind
-    with peer.association([net.build_context(find)]) as association:
-        answers = association.send_c_find(_identifier(study, series, "SERIES"), find)
-        rows = [row for status, row in answers if status and status.Status in _PENDING and row is not None]
-    if not rows:
-        raise InputRefused(
-            "E-PACS-08", f"{peer.node} has no such study or series.", fix="Check the UIDs, and whether it may be seen."
-        )
-    return sum(int(row.get("NumberOfSeriesRelatedInstances") or 0) for row in rows)
+class _Arriving:
+    """Objects that come by C-STORE while C-GET goes on.
+
+    Attributes:
+        names: UIDs of those of one series.
+        failure: of our own disk, for exceptions do not leave an event.
+    """
+
+    def __init__(self, received: Received, expected: int, tell: Tell | None) -> None:
+        self.names: set[str] = set()
+        self.failure: MedldmError | None = None
+        self._received, self._expected, self._tell = received, expected, tell
+
+    def keep(self, event: Any) -> int:
+        content = event.encoded_dataset()
+        try:
+            self._received.keep(lambda path: path.write_bytes(content))
+        except MedldmError as error:
+            self.failure = error
+            event.assoc.abort()  # the rest of a study is not sent in vain, and nobody waits for it
+            event.assoc.dimse_timeout = 0
+            return 0xA700
+        self.names.add(str(event.request.AffectedSOPInstanceUID))
+        if self._tell is not None:
+            self._tell(self._received.count, max(self._expected, self._received.count))
+        return 0
 
 
-def _identifier(study: str, series: str | None, level: str = "") -> Any:
-    query = package("pydicom").Dataset()
-    query.QueryRetrieveLevel = level or ("SERIES" if series else "STUDY")
-    query.StudyInstanceUID = study
-    if series or level:
-        query.SeriesInstanceUID = series or ""
-    if level:
-        query.NumberOfSeriesRelatedInstances = ""
-    return query
+def _get(association: Any, peer: Peer, study: str, one: Series, arriving: _Arriving) -> tuple[list[str], bool]:
+    """Fetch a series: what was left out of it, in words, and whether all else is known to be there."""
+    arriving.names.clear()
+    status = _last(association, identifier(study, one.uid, "SERIES"))
+    if arriving.failure is not None:
+        raise arriving.failure
+    came = len(arriving.names)
+    if status == 0 and one.count is not None and came >= one.count:
+        return [], True
+    if status != _LOST and (names := objects_of(association, study, one.uid)):
+        missing = [kind for name, kind in names.items() if name not in arriving.names]
+        checked = True
+    else:
+        # Without counts and a list a good end is all that there is to go by, unless nothing came.
+        least = int(status != 0 or not came) if one.count is None else one.count - came
+        missing, checked = [""] * least, one.count is not None
+    empty = not came and status in _SUBOPERATIONS
+    lacking = sum(one.reads(kind, empty=empty) for kind in missing)
+    if lacking or status == _LOST:
+        total = f" of {came + len(missing)}" if checked else ""
+        raise _less(peer, f"sent {came}{total} objects of a series and ended with status 0x{status:04X}")
+    return [one.kind_in_words(kind) for kind in missing], checked or not came
 
 
-def _last(answers: Iterator[tuple[Any, Any]]) -> int:
-    """The final status; that of a lost association where there is none."""
-    status = 0xFFFF
-    for answer, _ in answers:
-        status = int(answer.Status) if answer else 0xFFFF
+def _less(peer: Peer, what: str, why: str = "") -> MedldmError:
+    return MedldmError(
+        "E-PACS-09",
+        f"{peer.node} {what}.",
+        why=why or "A study that is not whole gives a volume with gaps; nothing was kept.",
+        fix="Try again, one series at a time (--series), or by DICOMweb (--web).",
+    )
+
+
+def _last(association: Any, query: Any) -> int:
+    """The final status of a C-GET; :data:`_LOST` where the association is, or the archive does not offer it."""
+    status = _LOST
+    get = package("pynetdicom.sop_class").StudyRootQueryRetrieveInformationModelGet
+    try:
+        for answer, _ in association.send_c_get(query, get):
+            status = int(answer.Status) if answer else _LOST
+    except (ValueError, RuntimeError):
+        status = _LOST
     return status
 
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medldm.errors import InputRefused, MedldmError
 from medldm.pacs.address import Tls, check_web
 from medldm.pacs.packages import package
-from medldm.pacs.received import Received
+from medldm.pacs.received import Fetched, Received, unchecked
 
 Tell = Callable[[int, int], None]
 # Objects of one request.
@@ -95,13 +96,17 @@ class Web:
             ) from None
 
 
-def fetch(web: Web, study: str, series: str | None, folder: Path, tell: Tell | None = None) -> int:
-    """Fetch a study, or one series of it; arguments and errors are those of :func:`medldm.pacs.messages.fetch`."""
+def fetch(web: Web, study: str, series: str | None, folder: Path, tell: Tell | None = None) -> Fetched:
+    """Fetch a study, or one series of it, with objects of every kind.
+
+    Arguments, result and errors are those of :func:`medldm.pacs.messages.fetch`, and E-PACS-11.
+    """
     with web.client() as client:
         return _fetch(web, client, study, series, folder, tell)
 
 
-def _fetch(web: Web, client: Any, study: str, series: str | None, folder: Path, tell: Tell | None) -> int:
+def _fetch(web: Web, client: Any, study: str, series: str | None, folder: Path, tell: Tell | None) -> Fetched:
+    received = Received(folder)
     with web.asked():
         filters = {"SeriesInstanceUID": series} if series else {}
         rows = client.search_for_series(study_instance_uid=study, search_filters=filters, fields=["00201209"])
@@ -109,22 +114,57 @@ def _fetch(web: Web, client: Any, study: str, series: str | None, folder: Path, 
         raise InputRefused(
             "E-PACS-08", "The service has no such study or series.", fix="Check the UIDs, and whether it may be seen."
         )
-    expected = sum(int((row.get("00201209", {}).get("Value") or [0])[0]) for row in rows)
-    with Received(folder) as received, web.asked():
-        for row in rows:
-            uid = str(row["0020000E"]["Value"][0])
-            for one in client.iter_series(study_instance_uid=study, series_instance_uid=uid):
-                one.save_as(received.next_file(), enforce_file_format=True)
+    held = {uid: _count(web, client, study, uid, row) for row in rows if (uid := str(row["0020000E"]["Value"][0]))}
+    expected = sum(count or 0 for count in held.values())
+    with received:
+        for uid, count in held.items():
+            before = received.count
+            for one in _objects(web, client, study, uid):
+                received.keep(partial(one.save_as, enforce_file_format=True))
                 if tell is not None:
                     tell(received.count, max(expected, received.count))
-        if received.count < expected:
-            raise MedldmError(
-                "E-PACS-09",
-                f"The service sent {received.count} of {expected} objects.",
-                why="A study that is not whole gives a volume with gaps; nothing was kept.",
-                fix="Try again, one series at a time (--series).",
-            )
-        return received.count
+            came = received.count - before
+            if came < (count or 0):
+                raise _less(f"sent {came} of {count} objects of a series")
+        if not received.count:
+            raise _less("sent no object")
+    unknown = sum(count is None for count in held.values())
+    return Fetched(received.count, (unchecked(unknown),) if unknown else ())
+
+
+def _count(web: Web, client: Any, study: str, series: str, row: Any) -> int | None:
+    """How many objects a series has, counted one by one where its row does not say; None where nobody tells."""
+    if said := row.get("00201209", {}).get("Value"):
+        return int(said[0])
+    try:
+        with web.asked():
+            objects = client.search_for_instances(study_instance_uid=study, series_instance_uid=series)
+    except MedldmError as error:
+        if error.code != "E-PACS-11":
+            raise
+        return None  # a service that does not answer this question may still send the series
+    return len(objects) or None
+
+
+def _objects(web: Web, client: Any, study: str, series: str) -> Iterator[Any]:
+    """The objects of a series as they come. What is done with them is no fault of the service."""
+    with web.asked():
+        coming = iter(client.iter_series(study_instance_uid=study, series_instance_uid=series))
+    while True:
+        with web.asked():
+            one = next(coming, None)
+        if one is None:
+            return
+        yield one
+
+
+def _less(what: str) -> MedldmError:
+    return MedldmError(
+        "E-PACS-09",
+        f"The service {what}.",
+        why="A study that is not whole gives a volume with gaps; nothing was kept.",
+        fix="Try again, one series at a time (--series).",
+    )
 
 
 def send(web: Web, files: Sequence[Path], tell: Tell | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medldm.aside import not_written, old, part
 from medldm.errors import MedldmError, UsageError
 
 # Of the files that are in the way as many are named.
@@ -48,18 +48,14 @@ class OutputFolder:
     def _writable(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._aside.mkdir()
-            self._aside.rmdir()
+            part(self.path).mkdir()
+            part(self.path).rmdir()
         except OSError as error:
             raise UsageError(
                 "E-OUT-04",
                 f"The output folder {self.path} cannot be written: {error.strerror}.",
                 fix="Choose a folder that you may write to.",
             ) from error
-
-    @property
-    def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.part-{os.getpid()}")
 
     @property
     def state_file(self) -> Path:
@@ -75,20 +71,14 @@ class OutputFolder:
         Returns:
             The files in their final place.
         """
-        aside = self._aside
+        aside = part(self.path)
         try:
             aside.mkdir()
             files = write(aside)
             self._into_place(aside)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise MedldmError(
-                "E-OUT-05",
-                "The disk is full." if full else f"The results cannot be written: {error.strerror}.",
-                why="Nothing was left half-written.",
-                fix="Free some space, or choose a folder on another disk." if full else "Check the output folder.",
-            ) from error
+            raise not_written("The results", error) from error
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -107,16 +97,16 @@ class OutputFolder:
                     why=refusal.why,
                     fix="Look at both, and rename the one that you keep.",
                 ) from refusal
-        old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}")
+        before = old(self.path)
         if self.path.is_dir():
-            self.path.rename(old)
+            self.path.rename(before)
         try:
             aside.rename(self.path)
         except OSError:
-            if old.is_dir():
-                old.rename(self.path)
+            if before.is_dir():
+                before.rename(self.path)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def require_free(path: Path, source: Path | None, *, overwrite: bool) -> Path:

@@ -125,6 +125,7 @@ def provenance(record: Mapping[str, Any], recipe: Recipe) -> Provenance:
         weights_hash=str(prior.get("weights_hash", "")),
         generative=bool(record["generative"]),
         failed=bool(record["gates_failed"]),
+        scan=hashlib.sha256(f"{record['job']['case']} {record['job']['stated']}".encode()).hexdigest(),
     )
 
 

@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
+from medldm.aside import is_unfinished, part
 from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, load_pictures
@@ -108,7 +109,7 @@ def write_index(folder: str | Path, missing: Sequence[Missing] = ()) -> Path:
         },
     )
     target = folder / INDEX
-    aside = folder / f"{INDEX}.part-{os.getpid()}"
+    aside = part(target)
     aside.write_text(text, encoding="utf-8")
     aside.replace(target)
     return target
@@ -122,9 +123,7 @@ def _finished(folder: Path) -> Iterator[Path]:
         if "run.json" in files:
             folders.clear()
             yield here
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and ".part-" not in name and ".old-" not in name
-        )
+        folders[:] = sorted(name for name in folders if not is_unfinished(name))
         if depth >= _DEEPEST:
             folders.clear()
 

@@ -42,14 +42,19 @@ class Identity:
 
 
 def identity(volume: Volume, stem: str, provenance: Provenance) -> Identity:
-    """Identifiers from the source, the recipe, the weights, the seed, the role and the file stem."""
-    origin = _origin(volume)
+    """Identifiers from the source, the scan read from it, recipe, version, weights, seed, role and file stem.
+
+    Study and frame of reference are of the source: volumes of one file share them, as do all images of a run.
+    """
+    origin = _origin(volume, provenance)
     grid = ",".join(f"{v:.6f}" for v in volume.grid.affine.ravel()) + str(volume.grid.shape)
-    run = (provenance.recipe_hash, provenance.weights_hash, str(provenance.seed), provenance.role, stem)
+    # Without the scan itself, the time points and echoes of one file would be one series.
+    scan = (provenance.scan, provenance.recipe_hash, provenance.version, provenance.weights_hash)
+    run = (*scan, str(provenance.seed), provenance.role, stem)
     return Identity(origin, uid(origin, "study"), uid(origin, "frame"), uid(origin, "series", grid, *run))
 
 
-def _origin(volume: Volume) -> str:
+def _origin(volume: Volume, provenance: Provenance) -> str:
     digest = hashlib.sha256()
     source: Source | None = volume.source
     instances = [text(header, "SOPInstanceUID") for header in dicom_headers(volume)]
@@ -60,6 +65,8 @@ def _origin(volume: Volume) -> str:
             with file.open("rb") as stream:
                 while block := stream.read(2**20):
                     digest.update(block)
+    elif provenance.scan:
+        digest.update(provenance.scan.encode())
     else:
         data = torch.view_as_real(volume.data) if volume.data.is_complex() else volume.data
         digest.update(data.detach().cpu().contiguous().numpy().tobytes())

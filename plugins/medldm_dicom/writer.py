@@ -28,6 +28,8 @@ from medldm_dicom.references import nearest, positions, refer
 from medldm_dicom.uids import Identity, dicom_headers, identity, uid
 
 _CT_WINDOW = (40.0, 400.0)
+# Widths in the unit of the image, not images: zero is no water, and a window of tissues shows them as one grey.
+_WIDTHS = frozenset({"deviation", "spread"})
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ class DicomWriter:
         if headers:
             derived.describe_scanner(image, headers[0])
         hounsfield = volume.quantity == "HU"
-        derived.describe_pixels(image, quantisation, hounsfield, volume.display or _window(values, hounsfield))
+        tissue = hounsfield and provenance.role not in _WIDTHS
+        derived.describe_pixels(image, quantisation, hounsfield, volume.display or _window(values, tissue))
         grid = volume.grid
         image.Rows, image.Columns = grid.shape[1:]
         image.PixelSpacing = [derived.decimal(grid.spacing[1]), derived.decimal(grid.spacing[2])]
@@ -198,8 +201,9 @@ def _values(volume: Volume) -> tuple[NDArray[np.float32], Quantisation]:
     return values, quantise(low, high, whole)
 
 
-def _window(values: NDArray[np.float32], hounsfield: bool) -> tuple[float, float]:
-    if hounsfield:
+def _window(values: NDArray[np.float32], tissue: bool) -> tuple[float, float]:
+    """Centre and width: that of soft tissue, or of the values but for their outermost hundredth."""
+    if tissue:
         return _CT_WINDOW
     low, high = np.percentile(values, (0.5, 99.5))
     return float((low + high) / 2), float(max(high - low, np.finfo(np.float32).tiny))

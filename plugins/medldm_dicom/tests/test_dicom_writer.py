@@ -201,8 +201,10 @@ def test_identifiers_repeat_and_differ_as_they_should(ct: Volume, tmp_path: Path
         names("e", weights_hash="d" * 64),
         names("f", role="sample"),
         names("g", "sample-2"),
+        names("h", scan="e" * 64),
+        names("i", version="0.2.0"),
     ]
-    assert len({first[0], *(other[0] for other in others)}) == 6
+    assert len({first[0], *(other[0] for other in others)}) == 8
     assert not set(first) & {name for other in others for name in other}
     (one, two) = ({f.name: f.read_bytes() for f in (tmp_path / folder / "recon").iterdir()} for folder in ("a", "b"))
     assert one == two, "the same run writes the same bytes"
