@@ -174,7 +174,8 @@ class RtkConeBeam:
             return operator.fdk(acquisition.data)
         back = operator.H(acquisition.data)
         seen = operator(back)
-        return float((seen * acquisition.data).sum() / seen.square().sum()) * back
+        energy = float(seen.square().sum())
+        return float((seen * acquisition.data).sum()) / energy * back if energy > 0 else back
 
     def measurement_bytes(self, grid: Grid) -> int:
         """Bytes of the projections, float32."""

@@ -132,15 +132,20 @@ class JosephProjector(LinearOperator):
         return _from_rtk(_updated(joseph))
 
     def _volume(self, volume: NDArray[np.float32]) -> Any:
-        """A volume turned so that its z is RTK's y, and its y against RTK's z."""
+        """A volume turned so that its z is RTK's y, and its y against RTK's z.
+
+        RTK integrates from the centre of the first voxel to that of the last and sees nothing of a single slice: a rim
+        of air brings the halves beyond, and takes their share of a ray that runs along the face.
+        """
         dz, dy, dx = self.spacing
-        turned = volume.transpose(1, 0, 2)[::-1]
+        turned = np.pad(volume, 1).transpose(1, 0, 2)[::-1]
         sizes, steps = turned.shape[::-1], (dx, dz, dy)
         return _placed(turned, steps, tuple(-(n - 1) / 2 * step for n, step in zip(sizes, steps, strict=True)))
 
 
 def _from_rtk(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(volume[::-1].transpose(1, 0, 2))
+    """The volume without its rim."""
+    return np.ascontiguousarray(volume[::-1].transpose(1, 0, 2)[1:-1, 1:-1, 1:-1])
 
 
 def _placed(values: NDArray[np.float32], spacing: tuple[float, ...], origin: tuple[float, ...]) -> Any:

@@ -85,3 +85,21 @@ def test_what_cannot_be_is_refused() -> None:
         changed = replace(acquisition, settings={**acquisition.settings, **settings})
         with pytest.raises(InputRefused, match="E-RTK-03"):
             example.physics.likelihood(changed, example.physics.operator(changed, changed.grid))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 8])
+def test_the_outer_half_voxels_are_seen_too(slices: int) -> None:
+    # From far away each detector row looks along a slab: all of it is crossed by as much, whatever the slices.
+    step, fine = 4.0, 8
+    scan = ConeScan((0.0,), (slices + 2) * fine, 1, step / fine * 1.01, 1.0, 10000.0, 10100.0)
+    seen = JosephProjector(scan, (slices, 64, 64), (step, 1.0, 1.0))(torch.full((slices, 64, 64), 0.02))
+    assert float(seen.sum()) / fine == pytest.approx(0.02 * 64 * slices, rel=0.01)
+
+
+def test_one_slice_is_an_image_of_its_own() -> None:
+    physics = replace(examples.cone().physics, views=60)
+    volume = examples.cone().volume
+    one = replace(volume, data=volume.data[4:5], grid=volume.grid.cropped(slice(4, 5)))
+    acquisition = physics.simulate(one, Noise(1))  # type: ignore[attr-defined]
+    start = physics.start(acquisition, physics.operator(acquisition, one.grid))
+    assert bool(start.isfinite().all()) and float(start.max()) > 0
