@@ -67,7 +67,7 @@ class Masked:
             drawn = 0.1 * torch.randn(self.grid.shape, generator=unseeded)
         else:
             drawn = noise.normal(self.grid.shape, torch.float32, "measurement", std=0.1)
-        data = self.mask(volume.data) + drawn
+        data = self.mask(volume.data.flip(2) if self.broken == "mirror" else volume.data) + drawn
         if self.broken == "infinite":
             data[0, 0, 0] = torch.inf
         return Acquisition(
@@ -88,7 +88,8 @@ class Masked:
         return self.mask
 
     def likelihood(self, acquisition: Acquisition, operator: LinearOperator) -> Likelihood:
-        return altered(Gaussian(operator, finite(acquisition.data), std=0.1), self.broken)
+        std = 1.0 if self.broken == "noise" else 0.1
+        return altered(Gaussian(operator, finite(acquisition.data), std=std), self.broken)
 
     def bytes_needed(self, grid: Grid, measurement: Acquisition | None = None) -> int:
         return 1000 if measurement is None or self.broken != "memory" else 2000
@@ -137,14 +138,16 @@ BROKEN: list[tuple[physics_laws.PhysicsLaw, str, list[physics_laws.PhysicsLaw]]]
     # The start image is one of the batch.
     (physics_laws.law_start_fits, "start", [physics_laws.law_energy_of_a_batch]),
     (physics_laws.law_start_explains_more_than_nothing, "sign", []),
+    (physics_laws.law_simulation_and_operator_agree_on_directions, "mirror", [physics_laws.law_chi_of_the_truth]),
+    (physics_laws.law_chi_of_the_truth, "noise", []),
     (physics_laws.law_gradient, "gradient", []),
     (physics_laws.law_energy_of_a_batch, "energy", []),
     (physics_laws.law_prox_is_stationary, "prox", []),
     (physics_laws.law_weights_fit, "weights of another sign", []),
     (physics_laws.law_weights_fit, "weights without end", []),
     (physics_laws.law_weights_fit, "weights of another shape", []),
-    (physics_laws.law_chi, "chi of another sign", []),
-    (physics_laws.law_chi, "chi without end", []),
+    (physics_laws.law_chi, "chi of another sign", [physics_laws.law_chi_of_the_truth]),
+    (physics_laws.law_chi, "chi without end", [physics_laws.law_chi_of_the_truth]),
     (physics_laws.law_memory_of_a_measurement, "memory", []),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -110,6 +110,38 @@ def law_start_explains_more_than_nothing(posed: Posed) -> None:
     require(start < nothing, f"the start image has energy {start:.4g}, an empty image {nothing:.4g}")
 
 
+def law_simulation_and_operator_agree_on_directions(posed: Posed) -> None:
+    """The start image is closer to what was measured than to its mirror image along any axis.
+
+    Measured is the example's volume under a brightness that rises along every axis: objects in the middle of the image
+    are their own mirror images.
+    """
+    volume = posed.example.volume
+    turned = replace(volume, data=_rising(volume.data))
+    again = pose(replace(posed.example, volume=turned))
+    start, truth = again.start.abs(), again.acquisition.output.inverse(turned.data).abs()
+    if start.shape != truth.shape:
+        raise NotApplicable("the image has another grid than the volume")
+    likeness = _correlation(start, truth)
+    for axis in (k for k in range(truth.ndim) if truth.shape[k] > 1):
+        mirrored = _correlation(start, truth.flip(axis))
+        require(likeness >= mirrored, f"the start image looks like the mirror image along axis {axis}")
+
+
+def law_chi_of_the_truth(posed: Posed) -> None:
+    """The volume explains its own measurement about as well as the likelihood says that noise lets it.
+
+    Within a factor of five: simulations on a finer grid leave an error of the operator. Images with a phase of their
+    own are left out, since the volume does not state it.
+    """
+    _needs_noise(posed)
+    truth = posed.acquisition.output.inverse(posed.example.volume.data)
+    if posed.start.is_complex() or truth.is_complex() or truth.shape != posed.start.shape:
+        raise NotApplicable("the volume is not all of the image")
+    chi = float(posed.likelihood.chi(truth))
+    require(0.2 <= chi <= 5, f"chi of the volume that was measured is {chi:.3g}; noise of the size stated makes it 1")
+
+
 def law_gradient(posed: Posed) -> None:
     """The gradient of the energy is its derivative, at a random point near the start."""
     _needs_noise(posed)
@@ -177,6 +209,20 @@ def _needs_noise(posed: Posed) -> None:
         raise NotApplicable("the example has no noise")
 
 
+def _rising(image: Tensor) -> Tensor:
+    """The image with its contrast to its smallest value rising along every axis, from a half to one and a half."""
+    least = torch.zeros((), dtype=image.dtype) if image.is_complex() else image.min()
+    for axis, size in enumerate(image.shape):
+        shape = [size if k == axis else 1 for k in range(image.ndim)]
+        image = least + (image - least) * torch.linspace(0.5, 1.5, size).view(shape)
+    return image
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
+    return float((a * b).sum() / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)).clamp(min=1e-300))
+
+
 def _near(posed: Posed) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = posed.operator.domain.randn(generator=generator, dtype=posed.start.dtype)
@@ -205,6 +251,8 @@ PHYSICS_LAWS: tuple[PhysicsLaw, ...] = (
     law_operator_fits,
     law_start_fits,
     law_start_explains_more_than_nothing,
+    law_simulation_and_operator_agree_on_directions,
+    law_chi_of_the_truth,
     law_gradient,
     law_energy_of_a_batch,
     law_prox_is_stationary,
