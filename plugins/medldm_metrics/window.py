@@ -8,7 +8,7 @@ Outside, both images are set to air.
 Anything else: no clipping, the range is the truth's largest magnitude, which lies inside the object, and all voxels
 count.
 
-The estimate is never rescaled. A complex estimate of a real truth is compared by its magnitude.
+The estimate is never rescaled. Where one of the two is real and the other complex, magnitudes are compared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pair:
     """Two images (z, y, x) on one grid in one window.
 
     Attributes:
-        estimate, truth: real, or both complex where the truth is.
+        estimate, truth: both real, or both complex.
         data_range: peak of the window, in their unit.
         inside: (z, y, x) bool, the voxels that count; None for all.
         planes: tensor axis that the slices of each plane are stacked along.
@@ -93,10 +93,9 @@ def pair(estimate: Volume, truth: Volume) -> Pair:
         shown = shown.abs() if shown.is_complex() else shown
         clipped = [image.clamp(HU_LOW, HU_HIGH).sub_(HU_LOW).masked_fill_(~inside, 0.0) for image in (shown, true)]
         return Pair(clipped[0], clipped[1], HU_HIGH - HU_LOW, inside, planes)
-    if true.is_complex():
-        shown = shown.to(true.dtype)
-    elif shown.is_complex():
-        shown = shown.abs()
+    # A magnitude says nothing of the phase: held against a complex image it would be judged by the phase alone.
+    if not (shown.is_complex() and true.is_complex()):
+        shown, true = (image.abs() if image.is_complex() else image for image in (shown, true))
     peak = float(true.abs().max())
     if peak == 0:
         raise _empty("it is zero everywhere")
