@@ -94,8 +94,8 @@ def require_writable(host: Host, recipe: Recipe, case: Volume | Acquisition) -> 
         InputRefused: what the writer says of such images.
     """
     unit: Quantity = case.quantity
-    # Physics of CT bring images to HU where the scan says how, and those that they simulate always.
-    if case.modality == "CT" and (isinstance(case, Volume) or case.output.target == "HU"):
+    # A measurement says how its image is brought to HU; a simulated one gives the unit of the image that was scanned.
+    if isinstance(case, Acquisition) and case.output.target == "HU":
         unit = "HU"
     empty = torch.zeros(()).expand(case.grid.shape)
     to_come = Volume(empty, case.grid, unit, case.modality, name=case.name, source=case.source)

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM, AffineMap, attenuation_from_hu
 from medldm.errors import InputRefused
 from medldm.inference import Likelihood, Noise
 from medldm.inference.weighted_gaussian import WeightedGaussian
@@ -95,10 +95,10 @@ class AstraCt:
                 voxels that are not finite.
         """
         to_attenuation = attenuation_from_hu(self.mu_water_per_mm)
-        if volume.quantity == "arbitrary":
+        if volume.quantity == "arbitrary" or volume.data.is_complex():
             raise InputRefused(
                 "E-AST-04",
-                "The image is neither in HU nor in 1/mm.",
+                "The image is neither in HU nor in 1/mm, or it is complex.",
                 why="The attenuation of its voxels is not known.",
                 fix="Give a CT image, or state its modality when it is read.",
             )
@@ -123,7 +123,7 @@ class AstraCt:
             grid=volume.grid,
             quantity="1/mm",
             modality="CT",
-            output=to_attenuation.inverse,
+            output=to_attenuation.inverse if volume.quantity == "HU" else AffineMap.identity("1/mm"),
             tensors={"angles": torch.tensor(scan.angles, dtype=torch.float64), "counts": counts},
             settings=settings,
             simulated=True,

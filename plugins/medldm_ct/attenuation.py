@@ -15,10 +15,10 @@ def attenuation_of(volume: Volume, mu_water_per_mm: float) -> Tensor:
     Raises:
         InputRefused: ``E-CT-21`` for an image in another unit, ``E-PIX-01`` for voxels that are not finite.
     """
-    if volume.quantity == "arbitrary":
+    if volume.quantity == "arbitrary" or volume.data.is_complex():
         raise InputRefused(
             "E-CT-21",
-            "The image is neither in HU nor in 1/mm.",
+            "The image is neither in HU nor in 1/mm, or it is complex.",
             why="The attenuation of its voxels is not known.",
             fix="Give a CT image, or state its modality when it is read.",
         )

@@ -12,9 +12,11 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+import medldm
 from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import InputRefused, UsageError
 from medldm.inference import Noise, TransmissionPoisson
+from medldm.pipeline.recipe import load_recipe
 from medldm_ct import finer
 from medldm_ct.cone.stored_scan import voxel_box
 from medldm_ct.data_model import LineIntegralLikelihood
@@ -337,10 +339,18 @@ def test_small_voxels_keep_their_size_and_place(voxel: float) -> None:
     assert image_plane(Grid.isotropic((4, 8, 8), (1.0, voxel * (1 + 1e-9), voxel))) == image_plane(grid)
 
 
+def test_an_image_of_attenuation_is_reconstructed_as_one() -> None:
+    volume = phantom()
+    run = medldm.reconstruct(volume, recipe=load_recipe("ct-60-views", classical=True), simulate=True, device="cpu")
+    assert (volume.quantity, run.image.quantity) == ("1/mm", "1/mm")
+    assert run.record["metrics"]["reconstruction"]["psnr"] > 25
+
+
 def test_images_without_attenuation_are_refused() -> None:
-    volume = replace(phantom(), quantity="arbitrary")
-    with pytest.raises(InputRefused, match="E-CT-21"):
-        ParallelBeamCt().simulate(volume, Noise(0))
+    hu = phantom(quantity="HU")
+    for volume in (replace(hu, quantity="arbitrary"), replace(hu, data=hu.data.to(torch.complex64))):
+        with pytest.raises(InputRefused, match="E-CT-21"):
+            ParallelBeamCt().simulate(volume, Noise(0))
     sheared = np.eye(4)
     sheared[:3, 1] = (0.3, 1, 0)
     sheared[:3, 0], sheared[:3, 2] = (0, 0, 1), (1, 0, 0)
