@@ -198,3 +198,13 @@ def test_a_format_that_nobody_reads_comes_with_a_way_out(tmp_path: Path, name: s
     code, _, text = run("inspect", tmp_path / name)
     assert code == 3
     assert "E-IN-03" in text and way_out in text
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_measurement_without_noise_is_refused_before_anything_runs(
+    brain: Path, recipe: Path, tmp_path: Path, dry: list[str]
+) -> None:
+    words = ("--simulate", "-r", recipe, "--modality", "MR", "-o", tmp_path / "out", "--set", "acquisition.noise.std=0")
+    code, _, text = run("reconstruct", brain, *words, *dry)
+    assert code == 2 and "E-LIK-01" in text and "acquisition.noise.std" in text
+    assert not (tmp_path / "out").exists()

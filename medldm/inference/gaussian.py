@@ -50,16 +50,24 @@ class Gaussian(WeightedLeastSquares):
         """Whether some sample is stated to have no noise at all."""
         return not bool((torch.as_tensor(self.std) > 0).all())
 
-    @cached_property
-    def weights(self) -> Tensor:
-        """``1 / std^2`` (zero where nothing was sampled), broadcastable to the measurement."""
+    def require_noise(self) -> None:
+        """Refuse measurements without noise, which have no finite energy.
+
+        Raises:
+            UsageError: E-LIK-01.
+        """
         if self.noise_free:
             raise UsageError(
                 "E-LIK-01",
                 "The noise standard deviation is zero, so the likelihood has no finite energy.",
-                why="Noise-free data cannot be weighed against a prior.",
-                fix="State the noise of the acquisition, or choose a solver of plain least squares (cgls, cg-sense).",
+                why="Noise-free data cannot be weighed against a prior, and nothing says how well an image has to fit.",
+                fix="State the noise of the acquisition, a small one where there is hardly any: acquisition.noise.std.",
             )
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """``1 / std^2`` (zero where nothing was sampled), broadcastable to the measurement."""
+        self.require_noise()
         real = self.measurement.real if self.measurement.is_complex() else self.measurement
         weights = torch.as_tensor(self.std, dtype=real.dtype, device=real.device) ** -2
         return weights if self.sampled is None else weights * self.sampled.to(weights)

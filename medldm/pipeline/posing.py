@@ -11,7 +11,7 @@ from torch import Tensor
 from medldm.data import Acquisition, Event, History, Volume
 from medldm.errors import UsageError
 from medldm.host import Host
-from medldm.inference import Coherence, Likelihood, Noise, Physics, Solver
+from medldm.inference import Coherence, Gaussian, Likelihood, Noise, Physics, Solver
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
 from medldm.pipeline.chosen_prior import choose_prior
@@ -41,7 +41,7 @@ class Posed:
 
 
 def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, device: torch.device) -> Posed:
-    """Operator, likelihood, solver and prior; refused in sentences when they do not fit together.
+    """Operator, likelihood, solver and prior; refused in sentences when they do not fit together, or without noise.
 
     Args:
         host: plugins.
@@ -58,6 +58,8 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     operator = physics.operator(acquisition, acquisition.grid).to(device)
     operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers
     likelihood = physics.likelihood(acquisition, operator)
+    if isinstance(likelihood, Gaussian):
+        likelihood.require_noise()  # least squares need none, but the fit of what they make is judged by it
     solver = _solver_for(host, recipe, physics, operator, prior)
     noise = Noise(recipe.seed, identity)
     return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior, coherence)
