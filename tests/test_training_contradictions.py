@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from training_scene import tiny_config
+from training_scene import AUTOENCODER, DENOISER, prepare_training, silent, tiny_config, tiny_mapping
 
 from medldm.errors import UsageError
+from medldm.host import Host
+from medldm.host.shipped import shipped
+from medldm.priors.family import PriorFamily
+from medldm.training.cards import cards_of, contradictions
+from medldm.training.command import read_config
+from medldm.training.run import train_autoencoder, train_denoiser
+
+pytestmark = pytest.mark.usefixtures("own_accelerator")
+
+SIBLING = {
+    **{"name": "tiny-ct", "modality": "CT", "quantity": "HU", "summary": "The other."},
+    **{"intensity": {"rule": "window", "low": -1000, "high": 1000}, "facts": {}},
+}
 
 _IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "a single patch to look at": {"run": {"check_patches": 1}},
@@ -28,3 +42,59 @@ def test_impossible_values_are_refused_by_name(case: str) -> None:
     assert refusal.value.code == "E-OPT-04"
     (section,) = _IMPOSSIBLE[case]
     assert f"{section}." in refusal.value.what
+
+
+_CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "patches that the network cannot halve": ({"patches": {"shapes": [{"size": 18, "batch": 2}]}}, "E-TRN-32.*size 18"),
+    "sizes that the network cannot halve": ({"card": {"size": {"multiple": 2}}}, "E-TRN-32.*multiples of 4"),
+    "a slab of patches alone": ({"patches": {"slab": 3}}, "E-TRN-32.*'patches.slab' is 3"),
+    "a slab of the card alone": ({"card": {"slab": 3}}, "E-TRN-32.*'slab' is 3"),
+    "blocks for a network of slices": ({"patches": {"dimensions": 3}}, "E-TRN-32.*'patches.dimensions' is 3"),
+    "complex images": ({"card": {"complex": "channels"}}, "E-TRN-32.*magnitudes"),
+    "intensities of its own": (
+        {"card": {"intensity": {"rule": "percentile", "percentile": 98.0}}},
+        "E-TRN-32.*'data.intensity.MR'",
+    ),
+    "a sibling of other intensities": (
+        {"also": [{**SIBLING, "intensity": {"rule": "window", "low": -1000, "high": 3000}}]},
+        "E-TRN-32.*'tiny-ct'.*'data.intensity.CT'",
+    ),
+    "a sibling of another slab": ({"also": [{**SIBLING, "slab": 3}]}, "E-TRN-32.*'tiny-ct'.*'slab'"),
+    "siblings of two units": (
+        {"also": [SIBLING, {**SIBLING, "name": "other-ct", "quantity": "1/mm"}]},
+        "E-TRN-32.*'other-ct'.*'HU'",
+    ),
+    "channels that patches do not have": (
+        {"card": {"networks": {"denoiser": {**DENOISER, "channels": 2}}}},
+        r"E-TRN-35.*\(1, 16, 16\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _CONTRADICTIONS)
+def test_a_denoiser_that_could_not_be_used_is_not_trained(host: Host, scans: Path, tmp_path: Path, case: str) -> None:
+    sections, match = _CONTRADICTIONS[case]
+    prepared = prepare_training(host, scans, tmp_path, tiny_mapping(**sections))
+    with pytest.raises(UsageError, match=match) as refusal:
+        train_denoiser(prepared, tmp_path / "out", silent)
+    assert refusal.value.fix and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("size", "match"), [(15, "E-TRN-32.*size 15"), (4, "E-TRN-35"), (6, "E-TRN-35")])
+def test_an_autoencoder_is_not_trained_on_patches_too_small_for_it(
+    host: Host, scans: Path, tmp_path: Path, size: int, match: str
+) -> None:
+    content = tiny_mapping(card={"networks": {"autoencoder": AUTOENCODER}})
+    content["patches"]["shapes"] = [{"size": 16, "batch": 2}, {"size": size, "batch": 2}]
+    prepared = prepare_training(host, scans, tmp_path, content, role="autoencoder")
+    with pytest.raises(UsageError, match=match):
+        train_autoencoder(prepared, tmp_path / "out", silent)
+
+
+@pytest.mark.parametrize("path", sorted((shipped("configs") / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_contradict_nothing(host: Host, path: Path) -> None:
+    config, _ = read_config(path.stem)
+    networks = cast(PriorFamily, host.build("priors", config.card.family, {})).build(config.card.networks)
+    assert [list(contradictions(card, config, networks)) for card in cards_of(config.card, config)] == [
+        [] for _ in range(1 + len(config.also))
+    ]
