@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,8 @@ from training_scene import AUTOENCODER, DENOISER, prepare_training, silent, tiny
 from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.host.shipped import shipped
+from medldm.priors.card import Facts
+from medldm.priors.card_file import read_card, write_card
 from medldm.priors.family import PriorFamily
 from medldm.training.cards import cards_of, contradictions
 from medldm.training.command import read_config
@@ -98,3 +102,77 @@ def test_shipped_configurations_contradict_nothing(host: Host, path: Path) -> No
     assert [list(contradictions(card, config, networks)) for card in cards_of(config.card, config)] == [
         [] for _ in range(1 + len(config.also))
     ]
+
+
+@pytest.fixture(scope="module")
+def autoencoder(host: Host, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of MR and CT, by the intensities of the scene."""
+    folder = tmp_path_factory.mktemp("autoencoder")
+    training = {"data": [{"name": "theirs", "licence": "CC-BY-NC-4.0", "attribution": "them"}]}
+    card = {"name": "tiny-ae", "networks": {"autoencoder": AUTOENCODER}, "training": training}
+    content = tiny_mapping(card=card, run={"steps": 1})
+    prepared = prepare_training(host, scans, folder, content, role="autoencoder")
+    return train_autoencoder(prepared, folder / "out", silent)[0]
+
+
+LATENT = {"denoiser": {**DENOISER, "channels": 3, "fold": 1}}
+
+
+def test_the_data_of_the_autoencoder_stand_on_the_card_of_the_denoiser(
+    host: Host, scans: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    mine = {"data": [{"name": "ours", "licence": "CC0-1.0", "attribution": "us"}]}
+    content = tiny_mapping(card={"networks": LATENT, "training": mine}, also=[SIBLING], run={"steps": 1})
+    content["autoencoder"] = str(autoencoder)
+    made = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
+    for folder in made:
+        assert [one.name for one in read_card(folder).training.data] == ["theirs", "ours"]
+
+
+_WINDOW = {"rule": "window", "low": -1000, "high": 3000}
+_OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "other model values": (
+        {"card": {"intensity": {"rule": "percentile", "to": [-1.0, 1.0]}}},
+        "E-TRN-30.*'tiny-ae'.*'tiny-mr': its intensity is up to percentile 99.9 as 0 to 1, the card's .* as -1 to 1",
+    ),
+    "slabs": ({"card": {"slab": 3}, "patches": {"slab": 3}}, "E-TRN-30.*its slab is 1, the card's 3"),
+    "volumes": ({"card": {"dimensions": 3}}, "E-TRN-30.*its dimensions is 2, the card's 3"),
+    "other model values of a sibling": (
+        {
+            "also": [{**SIBLING, "intensity": _WINDOW}],
+            "data": {"intensity": {"MR": {"rule": "percentile"}, "CT": _WINDOW}},
+        },
+        "E-TRN-30.*'tiny-ct': it saw CT in other intensities",
+    ),
+    "other channels than the latent": ({"card": {"networks": {"denoiser": {**DENOISER, "fold": 1}}}}, "E-TRN-35"),
+    "latents that the network cannot halve": (
+        {"patches": {"shapes": [{"size": 18, "batch": 2}]}},
+        "E-TRN-32.*size 18, but the networks take multiples of 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _OTHERS)
+def test_a_denoiser_does_not_learn_latents_of_other_images(
+    host: Host, scans: Path, autoencoder: Path, tmp_path: Path, case: str
+) -> None:
+    sections, match = _OTHERS[case]
+    content = {**tiny_mapping(card={"networks": LATENT}), "autoencoder": str(autoencoder)}
+    for name, changes in sections.items():
+        content[name] = {**content[name], **changes} if isinstance(changes, dict) else changes
+    prepared = prepare_training(host, scans, tmp_path, content)
+    with pytest.raises(UsageError, match=match):
+        train_denoiser(prepared, tmp_path / "out", silent)
+
+
+def test_an_autoencoder_of_one_modality_or_unit_is_none_for_another(
+    host: Host, scans: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    alone = shutil.copytree(autoencoder, tmp_path / "alone")
+    write_card(alone, replace(read_card(alone), facts=Facts()))
+    content = {**tiny_mapping(card={"networks": LATENT}, also=[SIBLING]), "autoencoder": str(alone)}
+    with pytest.raises(UsageError, match=r"E-TRN-30.*its modality is MR, the card's CT"):
+        train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
+    write_card(alone, replace(read_card(autoencoder), quantity="1/mm"))
+    with pytest.raises(UsageError, match=r"E-TRN-30.*its quantity is 1/mm, the card's arbitrary"):
+        train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
