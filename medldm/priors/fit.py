@@ -101,7 +101,7 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
     problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use)]
     grid, stacks, sentences, unreached = _reached(card, scan, plane, stacks)
     problems += unreached
-    intensity = _intensity(card, scan)
+    intensity = conversion(scan.quantity, card.quantity)
     if intensity is None:
         problems.insert(0, _other_quantity(card, scan))
     problems += _of_the_size(card, grid, stacks)
@@ -157,12 +157,13 @@ def _of_the_use(card: PriorCard, use: Use | None) -> Iterator[ComponentMissing]:
         )
 
 
-def _intensity(card: PriorCard, scan: ScanFacts) -> AffineMap | None:
-    if card.quantity == scan.quantity:
-        return AffineMap.identity(card.quantity)
+def conversion(source: str, target: str) -> AffineMap | None:
+    """From one quantity to another; None where there is no fixed one."""
+    if source == target:
+        return AffineMap.identity(target)
     to_attenuation = attenuation_from_hu()
     for one in (to_attenuation, to_attenuation.inverse):
-        if (one.source, one.target) == (scan.quantity, card.quantity):
+        if (one.source, one.target) == (source, target):
             return one
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from medldm.data import Quantity
 from medldm.host.options import build
@@ -14,8 +14,7 @@ from medldm.priors.card import PriorCard, Weights
 from medldm.priors.family import Networks
 from medldm.training.config import TrainConfig
 
-Kind = Literal["CT", "MR"]
-_UNITS: Mapping[Kind, Quantity] = {"CT": "HU", "MR": "arbitrary"}
+_UNITS: Mapping[str, Quantity] = {"CT": "HU", "MR": "arbitrary"}
 
 
 def cards_of(card: PriorCard, config: TrainConfig) -> tuple[PriorCard, ...]:
@@ -38,9 +37,9 @@ def _sibling(card: PriorCard, changes: Mapping[str, Any]) -> PriorCard:
     return replace(other, weights=weights)
 
 
-def units_of(config: TrainConfig) -> dict[Kind, Quantity]:
+def units_of(config: TrainConfig) -> dict[str, Quantity]:
     """The unit in which the intensities of a modality are meant: that of its card, or its usual one without a card."""
-    units = dict(_UNITS)
+    units: dict[str, Quantity] = dict(_UNITS)
     for card in reversed(cards_of(config.card, config)):
         units |= {kind: card.quantity for kind in units if card.modality in (kind, "OT")}
     return units

@@ -25,7 +25,7 @@ class ScanRule:
 
     Attributes:
         match: glob on the path of the scan below the data folder.
-        modality: of the scans, for formats that do not say.
+        modality: of the scans, which those whose format says so are held to.
         facts: what the network is told of them.
         weight: how often they are drawn, per scan, against the others.
         subject: regular expression on the path; its first group names the subject, so that held-back subjects are
