@@ -166,6 +166,34 @@ def test_every_axis_that_a_plane_looks_along_has_the_priors_spacing() -> None:
     assert not check_fit(CARD, thin, plane="alternating").require().resample
 
 
+@pytest.mark.parametrize(
+    ("spacing", "reached", "expected"),
+    [
+        ((0.7, 0.4, 0.4), (0.7, 0.5, 0.5), (0, 1, 2)),
+        ((0.5, 0.4, 0.3), (0.5, 0.5, 0.5), (0, 1, 2)),
+        ((1.0, 0.4, 0.4), (1.0, 0.5, 0.5), (0,)),
+        ((0.4, 0.4, 0.4), (0.4, 0.5, 0.5), (0,)),
+    ],
+    ids=["become-cubes", "all-alike", "still-flat", "too-fine-along-z"],
+)
+def test_the_plan_is_of_the_planes_that_are_seen_on_its_own_grid(
+    spacing: tuple[float, ...], reached: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    scan = ScanFacts("CT", "HU", Grid.isotropic((40, 64, 64), spacing))
+    assert stack_axes(CARD, scan.grid, None) == (0,)
+    plan = check_fit(CARD, scan).require()
+    assert plan.grid.spacing == pytest.approx(reached)
+    assert stack_axes(CARD, plan.grid, None) == expected
+    assert any("by turns" in sentence for sentence in plan.sentences) == (len(expected) > 1)
+
+
+def test_slabs_whose_voxels_become_cubes_have_the_distance_of_slices_along_every_axis() -> None:
+    slab = replace(CARD, slab=3, slice_spacing_mm=Range(0.6, 2.0))
+    plan = check_fit(slab, ScanFacts("CT", "HU", Grid.isotropic((40, 64, 64), (0.7, 0.4, 0.4)))).require()
+    assert plan.grid.spacing == pytest.approx((0.7, 0.6, 0.6))
+    assert stack_axes(slab, plan.grid, None) == (0, 1, 2)
+
+
 def test_slabs_of_all_planes_have_the_distance_of_slices_too() -> None:
     slab = replace(CARD, slab=3, slice_spacing_mm=Range(1.0, 3.0))
     scan = ScanFacts("CT", "HU", Grid.isotropic((40, 64, 64), (2.5, 0.7, 1.0)))

@@ -91,3 +91,32 @@ def test_few_slices_tell_of_all_of_them_in_all_planes(
     thin = case.cropped(slice(0, 10))
     one_plane = recipe.changed(["prior.plane=axial", "run.samples=1"])
     assert estimate_seconds(toy_host(), one_plane, thin, "cpu") == pytest.approx(1 + 0.1 * 10 + 0.003 * 10 * 16 * 16)
+
+
+@pytest.mark.parametrize(
+    ("facts", "plane", "padded"),
+    [
+        ({"dimensions": 3, "planes": ("axial",)}, {}, 40 * 16 * 16),
+        ({}, {"plane": "sagittal"}, 12 * 40 * 16),
+        ({"planes": ("coronal", "sagittal")}, {"plane": "alternating"}, 10 * 40 * 16),
+    ],
+    ids=["volumes", "another plane", "other planes by turns"],
+)
+def test_networks_that_look_along_z_are_timed_on_the_whole(
+    worked: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, Any],
+    plane: dict[str, str],
+    padded: int,
+) -> None:
+    monkeypatch.setenv("MEDLDM_PRIORS", str(tmp_path))
+    write(tmp_path, card(**{"planes": ("axial", "coronal", "sagittal"), "size": Size(4, 16), **facts}))
+    shape = (40, 10, 12)
+    case = Volume(torch.zeros(shape), Grid.isotropic(shape), "HU", "CT")
+    plain = {"acquisition": {"physics": "toy-attenuation"}, "solver": {"name": "toy-posterior"}, "run": {"seed": 7}}
+    recipe = from_mapping("test", {**plain, "prior": {"name": "toy-prior", **plane}})
+    # By turns, the level of the first step is seen in either plane.
+    possible = [padded] if plane.get("plane") != "alternating" else [padded, 12 * 40 * 16]
+    seconds = estimate_seconds(toy_host(), recipe, case, "cpu")
+    assert any(seconds == pytest.approx(1 + 0.1 * 40 + 0.003 * one) for one in possible)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from prior_toys import card
 
-from medldm.data import Grid, Volume
+from medldm.data import AffineMap, Grid, Volume
 from medldm.errors import UsageError
 from medldm.host import load_host
 from medldm.inference import Noise
+from medldm.inference.live_memory import live_bytes
+from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.events import Teller
 from medldm.pipeline.memory import MemoryPlan, available_bytes, in_words, parse_bytes, plan_memory
 from medldm.pipeline.peak_memory import PeakMemory
+from medldm.pipeline.prior_section import PriorSection
 from medldm.pipeline.recipe import load_recipe
 from medldm.pipeline.simulate import measure
+from medldm.priors.card import Latent
+from medldm.priors.fit import Plan
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,34 @@ def test_a_measurement_counts_as_it_is_and_not_as_the_options_would_make_it(
     measured = large.simulate(volume, Noise(1))
     assert small.bytes_needed(volume.grid, measured) == large.bytes_needed(volume.grid)
     assert small.bytes_needed(volume.grid) < large.bytes_needed(volume.grid)
+
+
+@pytest.mark.parametrize(
+    ("role", "dimensions", "widths"),
+    [
+        *(("autoencoder", dimensions, widths) for dimensions in (2, 3) for widths in ((16, 32), (16, 16), (8, 32))),
+        *(("denoiser", 3, widths) for widths in ((16, 32), (16, 16))),
+    ],
+)
+def test_what_a_network_holds_is_planned(
+    role: str, dimensions: int, widths: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workspaces of convolutions are not among the tensors that are counted, and the plan has room for them."""
+    monkeypatch.setattr("medldm.pipeline.chosen_prior.processor_has_bfloat16", lambda: False)
+    host, options = load_host(), {"widths": list(widths), "groups": 8}
+    family = cast(Any, host.build("priors", "slice-diffusion" if dimensions == 2 else "volume-diffusion", {}))
+    network = getattr(family.build({role: options}), role).eval().requires_grad_(False)
+    shape = (1, 64, 64) if dimensions == 2 else (32, 32, 32)
+    image = torch.rand(1, 4 if role == "denoiser" else 1, *shape[3 - dimensions :])
+    if role == "autoencoder":
+        held = live_bytes(lambda: network.decode(network.moments(image)[0]))
+    else:
+        held = live_bytes(lambda: network(image, torch.zeros(1), torch.zeros(1, 1)))
+    latent = Latent(1.0) if role == "autoencoder" else None
+    of_it = card(dimensions=dimensions, networks={role: options}, latent=latent, weights={})
+    plan = Plan(Grid.isotropic(shape), False, AffineMap.identity("HU"), ())
+    planned = ChosenPrior(Path(), of_it, PriorSection(slices_at_once=1), {}, plan).bytes_needed()
+    assert held <= planned <= 2 * held
 
 
 def test_peak_memory_sees_what_was_held() -> None:

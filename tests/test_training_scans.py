@@ -10,7 +10,10 @@ import pytest
 import torch
 from training_scene import head, tiny_config, write_nifti
 
+from medldm.data import attenuation_from_hu
+from medldm.errors import UsageError
 from medldm.host import Host
+from medldm.training.cards import units_of
 from medldm.training.scans import read_scans
 
 VALUES = head(5, (20, 24, 22))
@@ -43,3 +46,51 @@ def test_scans_left_out_are_neither_read_nor_asked_for_a_rule(host: Host, tmp_pa
     data = tiny_config(data={"leave_out": ["pd-*"]}).data
     assert [scan.subject for scan in read_scans(host, [tmp_path], data, told.append)] == ["t1w-1", "t1w-3"]
     assert told == ["2 scans: 1 subjects to train on, 1 held back"]
+
+
+def _write_mu(path: Path, hounsfield: np.ndarray) -> None:
+    """CT as attenuation, whose unit the header names."""
+    values = attenuation_from_hu()(torch.from_numpy(hounsfield)).numpy()
+    image = nibabel.Nifti1Image(np.ascontiguousarray(values.T), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["intent_name"] = b"1/mm"
+    nibabel.save(image, path)
+
+
+def test_a_scan_of_another_modality_than_its_rule_is_refused(host: Host, tmp_path: Path) -> None:
+    """By what a sidecar says, or by the integers of CT; a file that says nothing is taken at the rule's word."""
+    data = tiny_config(data={"rules": [{"match": "*", "modality": "MR"}]}).data
+    for name in ("t1w-1", "t1w-3"):
+        write_nifti(tmp_path / f"{name}.nii.gz", VALUES, np.eye(4))
+    assert len(read_scans(host, [tmp_path], data, lambda text: None)) == 2
+    hounsfield = (-1000 + 1100 * VALUES).round().astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(hounsfield.T), np.eye(4)), tmp_path / "chest.nii.gz")
+    with pytest.raises(UsageError, match=r"E-TRN-08.*chest\.nii\.gz is CT.*says MR"):
+        read_scans(host, [tmp_path], data, lambda text: None)
+    (tmp_path / "chest.nii.gz").unlink()
+    write_nifti(tmp_path / "ct-1.nii.gz", VALUES, np.eye(4))
+    (tmp_path / "ct-1.json").write_text('{"Modality": "MR"}')
+    with pytest.raises(UsageError, match=r"E-TRN-08.*ct-1\.nii\.gz is MR.*says CT"):
+        read_scans(host, [tmp_path], tiny_config().data, lambda text: None)
+
+
+def test_scans_are_brought_to_the_unit_of_their_card(host: Host, tmp_path: Path) -> None:
+    hounsfield = (-1000 + 1100 * VALUES).astype(np.float32)
+    _write_mu(tmp_path / "ct-1.nii.gz", hounsfield)
+    write_nifti(tmp_path / "ct-2.nii.gz", hounsfield, np.eye(4))
+    in_hu = {"modality": "CT", "quantity": "HU", "intensity": {"rule": "window", "low": -1000, "high": 1000}}
+    units = units_of(tiny_config(card=in_hu))
+    assert units == units_of(tiny_config()) == {"CT": "HU", "MR": "arbitrary"}
+    one, other = read_scans(host, [tmp_path], tiny_config().data, lambda text: None, units=units)
+    assert torch.allclose(one.data, other.data, atol=2e-3)
+
+    window = {"rule": "window", "low": 0.0, "high": 0.04}
+    content = tiny_config(card={**in_hu, "quantity": "1/mm", "intensity": window}, data={"intensity": {"CT": window}})
+    scans = read_scans(host, [tmp_path], content.data, lambda text: None, units=units_of(content))
+    water = float(attenuation_from_hu()(torch.tensor(0.0))) / 0.04
+    for scan in scans:
+        assert float(scan.data.max()) == pytest.approx(water * (1 + float(hounsfield.max()) / 1000), rel=5e-3)
+
+    content = tiny_config(card={**in_hu, "quantity": "arbitrary"})
+    with pytest.raises(UsageError, match="E-TRN-09"):
+        read_scans(host, [tmp_path], content.data, lambda text: None, units=units_of(content))

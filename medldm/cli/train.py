@@ -160,6 +160,7 @@ def pack(
     def work() -> None:
         from medldm.cli.reporter import Reporter
         from medldm.pipeline.memory import parse_bytes
+        from medldm.training.cards import units_of
         from medldm.training.command import read_config
         from medldm.training.pack import pack as write
         from medldm.training.scans import read_scans
@@ -168,9 +169,8 @@ def pack(
         limit = parse_bytes(max_size)
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             tell = _teller(reporter)
-            scans = read_scans(
-                session_of(context).host(), data, settings.data, lambda text: tell("scans", text, {}), settings.patches
-            )
+            host, units = session_of(context).host(), units_of(settings)
+            scans = read_scans(host, data, settings.data, lambda text: tell("scans", text, {}), settings.patches, units)
             size = write(scans, settings, out, limit, lambda text: tell("pack", text, {}))
             tell("pack", f"{out}", {"path": str(out), "bytes": size})
 

@@ -27,9 +27,11 @@ from medldm.priors.planes import planes_of
 from medldm.priors.stacks import can_alternate, stack_axes
 
 GRIDS = ("native", "prior")
-# For the memory plan: features where a card does not tell, and tensors of the finest level that a network holds at its
-# peak; of those the share where it runs in bfloat16 and only its normalisations do not (measured, 0.63 to 0.73).
-_WIDTH, _TENSORS_HELD, _IN_BFLOAT16 = 64, 4, 0.65
+# For the memory plan: features where a card does not tell, and how many tensors of so many features a network holds at
+# its peak: a denoiser of slices (measured, 3), one of volumes of both its finest levels (5.0 to 5.8), a decoder of the
+# wider of these and besides of the finest; the share of it where it runs in bfloat16 and only its normalisations do not
+# (0.63 to 0.73).
+_WIDTH, _OF_SLICES, _OF_VOLUMES, _OF_A_DECODER, _IN_BFLOAT16 = 64, 4, 5.5, (3.5, 2), 0.65
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,13 @@ class ChosenPrior:
     def bytes_needed(self) -> int:
         """Weights in single precision, and what the networks hold of the slices that they see together.
 
-        A network's finest level, as wide as the first entry of its list of widths, holds the most; of a latent prior
-        that is the autoencoder's, which never runs in bfloat16.
+        A network's finest level holds the most; of a latent prior that is the autoencoder's, which never runs in
+        bfloat16.
         """
         card, grid = self.card, self.plan.grid
         files = (self.folder / weights.file for weights in card.weights.values())
         weights = 2 * sum(file.stat().st_size for file in files if file.is_file())
-        options = card.networks["autoencoder" if card.latent else "denoiser"]
-        widths = [value for value in options.values() if isinstance(value, (list, tuple)) and value]
-        width = max((int(value[0]) for value in widths if isinstance(value[0], int)), default=_WIDTH)
+        held = _features_held(card)
         sizes = [max(n, card.size.at_least) for n in grid.shape]
         if card.dimensions == 3:
             seen = math.prod(sizes)
@@ -83,7 +83,7 @@ class ChosenPrior:
             # The largest of the slices, where their plane alternates.
             seen = max(math.prod(sizes) // sizes[axis] for axis in stack_axes(card, grid, self.section.plane))
         value = 4.0 if card.latent or not processor_has_bfloat16() else 4 * _IN_BFLOAT16
-        return weights + round(self.slices_at_once * seen * width * _TENSORS_HELD * value)
+        return weights + round(self.slices_at_once * seen * held * value)
 
     def as_record(self) -> dict[str, Any]:
         """Facts for ``run.json``: the card's name and hashes, not the folder, whose name is of somebody's choosing."""
@@ -97,6 +97,24 @@ class ChosenPrior:
             "weights_hash": self.weights_hash,
             "plan": [*self.plan.sentences, *self.doubts],
         }
+
+
+def _features_held(card: PriorCard) -> float:
+    """How many features per sample the network that holds the most has at its peak, by its widths, finest first.
+
+    On the way up, the finest level begins with the features of the one below, now in its own size: a decoder with those
+    alone, a denoiser of volumes with those and its own from the way down. The denoiser of slices folds the image into
+    a quarter of the samples, and what is held of them comes to no more than tensors of its own features in full size.
+    """
+    options = card.networks["autoencoder" if card.latent else "denoiser"]
+    lists = [value for value in options.values() if isinstance(value, (list, tuple)) and value]
+    levels = [[int(width) for width in value[:2]] for value in lists if type(value[0]) is int]
+    if card.latent:
+        wider, finest = _OF_A_DECODER
+        return max((wider * max(first) + finest * first[0] for first in levels), default=(wider + finest) * _WIDTH)
+    if card.dimensions == 3:
+        return _OF_VOLUMES * max((sum(first) for first in levels), default=2 * _WIDTH)
+    return _OF_SLICES * max((first[0] for first in levels), default=_WIDTH)
 
 
 def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> ChosenPrior | None:

@@ -39,13 +39,15 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     """Seconds that a reconstruction will take, from the first steps of start, trial and solver.
 
     An image is cut to few slices and to more, and times are taken to be straight lines in their number. A measurement
-    cannot be cut without knowing its physics: the steps are those of the whole. That the prior passes its trial is
-    taken for granted.
+    cannot be cut without knowing its physics, nor an image that the networks look at along z, which take no thin one:
+    the steps are those of the whole. That the prior passes its trial is taken for granted.
     """
     if isinstance(case, Acquisition) or case.grid.shape[0] <= _MORE:
         return _timed(host, recipe, case, device).total
     chosen = choose_prior(host, recipe, case)
     stacks = () if chosen is None else _stacks(chosen)
+    if chosen is not None and (chosen.card.dimensions == 3 or stacks[0] != 0):
+        return _timed(host, recipe, case, device).total
     if chosen is not None and len(stacks) > 1:
         # The probe is thin: it is seen in the scan's own plane, and the others are reckoned.
         recipe = replace(recipe, prior={**recipe.prior, "plane": planes_of(chosen.plan.grid)[stacks[0]]})

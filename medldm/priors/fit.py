@@ -97,16 +97,13 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         Problems ``E-PRI-30`` modality, ``E-PRI-31`` quantity, ``E-PRI-32`` spacing, ``E-PRI-33`` distance of slices,
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
-    if plane is None or plane == "alternating":
-        stacks = stack_axes(card, scan.grid, plane)
-    else:
-        stacks = (planes_of(scan.grid).index(plane),)  # one that the card does not know is among the problems
-    spacing, sentences, problems = _spacing(card, scan, stacks)
-    problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use), *problems]
-    intensity = _intensity(card, scan)
+    stacks = _stacks(card, scan.grid, plane)
+    problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use)]
+    grid, stacks, sentences, unreached = _reached(card, scan, plane, stacks)
+    problems += unreached
+    intensity = conversion(scan.quantity, card.quantity)
     if intensity is None:
         problems.insert(0, _other_quantity(card, scan))
-    grid = scan.grid if spacing == scan.grid.spacing else _regridded(scan.grid, spacing)
     problems += _of_the_size(card, grid, stacks)
     if problems or intensity is None:
         return Fit(tuple(problems), None)
@@ -160,12 +157,13 @@ def _of_the_use(card: PriorCard, use: Use | None) -> Iterator[ComponentMissing]:
         )
 
 
-def _intensity(card: PriorCard, scan: ScanFacts) -> AffineMap | None:
-    if card.quantity == scan.quantity:
-        return AffineMap.identity(card.quantity)
+def conversion(source: str, target: str) -> AffineMap | None:
+    """From one quantity to another; None where there is no fixed one."""
+    if source == target:
+        return AffineMap.identity(target)
     to_attenuation = attenuation_from_hu()
     for one in (to_attenuation, to_attenuation.inverse):
-        if (one.source, one.target) == (scan.quantity, card.quantity):
+        if (one.source, one.target) == (source, target):
             return one
     return None
 
@@ -185,6 +183,27 @@ def _unit(quantity: str) -> str:
 
 def _formula(map_: AffineMap) -> str:
     return f"{map_.target} = {map_.scale:.6g} * {map_.source} + {map_.offset:.6g}"
+
+
+def _stacks(card: PriorCard, grid: Grid, plane: PlaneChoice | None) -> tuple[int, ...]:
+    if plane is None or plane == "alternating":
+        return stack_axes(card, grid, plane)
+    return (planes_of(grid).index(plane),)  # one that the card does not know is among the problems
+
+
+def _reached(
+    card: PriorCard, scan: ScanFacts, plane: PlaneChoice | None, stacks: tuple[int, ...]
+) -> tuple[Grid, tuple[int, ...], list[str], list[ComponentMissing]]:
+    """The prior's grid; the slices that it sees there; what is done to get there; why it cannot be done."""
+    while True:
+        spacing, sentences, problems = _spacing(card, scan, stacks)
+        grid = scan.grid if spacing == scan.grid.spacing else _regridded(scan.grid, spacing)
+        seen = _stacks(card, grid, plane)
+        # Resampled, voxels may have become cubes, of which slices of further planes have to be in range too. Fewer
+        # planes ask for no more than what is there.
+        if len(seen) <= len(stacks):
+            return grid, seen, sentences, problems
+        stacks = seen
 
 
 def _spacing(

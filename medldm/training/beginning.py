@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medldm.errors import UsageError
-from medldm.priors.card import PriorCard
+from medldm.priors.card import DataSource, PriorCard
 from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
 from medldm.priors.family import PriorFamily
@@ -60,10 +60,7 @@ def begun_at(config: TrainConfig, role: Role) -> TrainConfig:
         networks={role: source.networks[role]},
         training=replace(
             config.card.training,
-            data=(
-                *source.training.data,
-                *(one for one in config.card.training.data if one not in source.training.data),
-            ),
+            data=data_of_both(source, config.card),
             commands=source.training.commands,
         ),
     )
@@ -81,6 +78,12 @@ def begun_at(config: TrainConfig, role: Role) -> TrainConfig:
     if role == "denoiser" and source.latent is not None and not within:
         within = str(folder)
     return replace(config, card=card, data=data, patches=replace(config.patches, slab=source.slab), autoencoder=within)
+
+
+def data_of_both(source: PriorCard, card: PriorCard) -> tuple[DataSource, ...]:
+    """What weights that are taken over were trained on, and what the card's own are, each once."""
+    theirs = source.training.data
+    return (*theirs, *(one for one in card.training.data if one not in theirs))
 
 
 def _require_alike(config: TrainConfig, source: PriorCard, role: Role) -> None:

@@ -22,6 +22,7 @@ from medldm.priors.card_file import read_card
 from medldm.priors.catalogue import find_prior
 from medldm.priors.family import PriorFamily
 from medldm.training.beginning import Role, begun_at
+from medldm.training.cards import units_of
 from medldm.training.config import TrainConfig
 from medldm.training.loop import Tell
 from medldm.training.patches import PatchSampler, axis_shares
@@ -169,7 +170,8 @@ def prepare(
             tell("warning", "this GPU has no bfloat16: trained in single precision", {})
             precision = "no"
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
-    scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}), config.patches)
+    units = units_of(config)
+    scans = read_scans(host, folders, config.data, lambda text: tell("scans", text, {}), config.patches, units)
     conditioning = Conditioning(config.card.facts.classes, config.card.facts.numbers)
     _require_known_facts(scans, conditioning, config)
     trained, held_back = (

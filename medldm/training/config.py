@@ -13,6 +13,10 @@ from medldm.priors.card import Intensity, PriorCard
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+# Of a change that goes both ways: as much as this, and as little as its inverse.
+Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Moment = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class ScanRule:
 
     Attributes:
         match: glob on the path of the scan below the data folder.
-        modality: of the scans, for formats that do not say.
+        modality: of the scans, which those whose format says so are held to.
         facts: what the network is told of them.
         weight: how often they are drawn, per scan, against the others.
         subject: regular expression on the path; its first group names the subject, so that held-back subjects are
@@ -86,9 +90,9 @@ class PatchOptions:
     """
 
     dimensions: Literal[2, 3] = 2
-    shapes: tuple[PatchShape, ...] = (PatchShape(96, 12),)
+    shapes: Annotated[tuple[PatchShape, ...], Field(min_length=1)] = (PatchShape(96, 12),)
     slab: Count = 1
-    planes: Mapping[Literal["axial", "coronal", "sagittal"], float] = field(default_factory=lambda: {"axial": 1.0})
+    planes: Mapping[Literal["axial", "coronal", "sagittal"], Share] = field(default_factory=lambda: {"axial": 1.0})
     cube: Positive = 1.6
     keep: Probability = 0.8
     told: Probability = 0.9
@@ -116,11 +120,11 @@ class AugmentationOptions:
 
     turn: Probability = 0.1
     resample: Probability = 0.3
-    degrees: float = 15.0
-    zoom: float = 1.4
+    degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    zoom: Factor = 1.4
     blur: Probability = 0.1
     gain: Probability = 0.5
-    gain_range: float = 1.35
+    gain_range: Factor = 1.35
     gamma: Probability = 0.3
     curve: Probability = 0.15
     invert: Probability = 0.05
@@ -174,7 +178,7 @@ class OptimiserOptions:
 
     rate: Positive = 5e-4
     warm_up: Annotated[int, Field(ge=0)] = 200
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Moment, Moment] = (0.9, 0.99)
     decay: Annotated[float, Field(ge=0)] = 1e-2
     clip: Positive = 1.0
     average: Positive = 300.0
@@ -189,7 +193,7 @@ class RunOptions:
         cool_down: share of the steps, at the end, over which the rate falls to zero.
         check_every: steps between looks at the held-back subjects, each with a sheet of pictures.
         patience: looks without a gain after which the training ends.
-        check_patches: held-back patches per look.
+        check_patches: held-back patches per look; two or more, whose difference after denoising the card states.
         save_every: seconds between saves of the state.
         precision: ``bf16`` or ``no``.
         compile: the network by ``torch.compile``.
@@ -200,7 +204,7 @@ class RunOptions:
     cool_down: Probability = 0.25
     check_every: Count = 500
     patience: Count = 20
-    check_patches: Count = 48
+    check_patches: Annotated[int, Field(ge=2)] = 48
     save_every: Positive = 120.0
     precision: Literal["bf16", "no"] = "bf16"
     compile: bool = False

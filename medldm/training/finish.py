@@ -6,22 +6,23 @@ import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from medldm.errors import UsageError
-from medldm.host.options import build
 from medldm.priors.card import PriorCard, Weights
 from medldm.priors.card_problems import card_problems
 from medldm.priors.folder import write_prior
+from medldm.training.cards import cards_of, contradictions
 from medldm.training.command import Prepared
+from medldm.training.first_pass import require_pass
 from medldm.training.state import Progress
 
 
 def require_cards(prepared: Prepared, card: PriorCard, folder: Path) -> None:
-    """Refuse at the beginning what would keep :func:`write_priors` from writing at the end.
+    """Refuse at the beginning what would keep the training from learning, or :func:`write_priors` from writing.
 
     Args:
         prepared: of the run.
@@ -29,27 +30,31 @@ def require_cards(prepared: Prepared, card: PriorCard, folder: Path) -> None:
         folder: below which the prior folders are made.
 
     Raises:
-        UsageError: ``E-TRN-32`` a card contradicts itself, ``E-TRN-33`` something else is in the way.
+        UsageError: ``E-TRN-32`` a card contradicts itself or the rest of the configuration, ``E-TRN-33`` something else
+            is in the way, ``E-TRN-35`` the networks do not take the patches.
     """
     weights = {role: Weights(f"{role}.safetensors", "0" * 64) for role in card.networks}
-    complete = replace(card, weights=weights)
-    for one in (complete, *(_sibling(complete, changes) for changes in prepared.config.also)):
-        problems = card_problems(one)
-        if problems:
-            raise UsageError(
-                "E-TRN-32",
-                f"The card {one.name!r} of the configuration contradicts itself: {problems[0]}",
-                why="No prior could be written at the end of the training.",
-                fix="Correct 'card', or 'also', of the configuration.",
-            )
-        place = folder / one.name
-        if place.exists() and not (place / "card.yaml").is_file():
-            raise UsageError(
-                "E-TRN-33",
-                f"{place} exists and is no prior folder.",
-                why="The prior could not be written there at the end of the training.",
-                fix="Move it away, or choose another --out.",
-            )
+    # Their weights are drawn aside, so that those of the training do not depend on it.
+    with torch.random.fork_rng(devices=[]):
+        networks = prepared.family.build(card.networks)
+        for one in cards_of(replace(card, weights=weights), prepared.config):
+            problems = [*card_problems(one), *contradictions(one, prepared.config, networks)]
+            if problems:
+                raise UsageError(
+                    "E-TRN-32",
+                    f"The card {one.name!r} contradicts itself, or the rest of the configuration: {problems[0]}",
+                    why="No prior that serves could be written at the end of the training.",
+                    fix="Correct 'card', 'also', or what contradicts them.",
+                )
+            place = folder / one.name
+            if place.exists() and not (place / "card.yaml").is_file():
+                raise UsageError(
+                    "E-TRN-33",
+                    f"{place} exists and is no prior folder.",
+                    why="The prior could not be written there at the end of the training.",
+                    fix="Move it away, or choose another --out.",
+                )
+        require_pass(prepared, card, networks)
 
 
 def write_priors(
@@ -92,8 +97,7 @@ def write_priors(
     complete = replace(card, training=training, quality={**card.quality, **_rounded(quality)})
     written = write_prior(folder / card.name, complete, tensors, overwrite=True)
     folders = [folder / card.name]
-    for changes in prepared.config.also:
-        other = _sibling(written, changes)
+    for other in cards_of(written, prepared.config)[1:]:
         write_prior(folder / other.name, other, {}, overwrite=True)
         folders.append(folder / other.name)
     return folders
@@ -108,17 +112,6 @@ def _four_digits(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _rounded(value)
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _sibling(card: PriorCard, changes: Mapping[str, Any]) -> PriorCard:
-    import pydantic
-
-    plain = pydantic.TypeAdapter(PriorCard).dump_python(card, mode="json")
-    # None stands for a field's default, which a strict reading does not take in the place of a table.
-    given = {name: value for name, value in {**plain, **changes}.items() if value is not None}
-    other = cast(PriorCard, build(PriorCard, given, where="also", subject="prior card"))
-    weights = {role: Weights(f"../{card.name}/{one.file}", one.sha256) for role, one in card.weights.items()}
-    return replace(other, weights=weights)
 
 
 def device_words(device: torch.device) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from medldm.errors import UsageError
 from medldm.host import Host
@@ -19,9 +19,7 @@ from medldm.inference.networks import Autoencoder
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.regression import measurement_of
 from medldm.priors.card import Latent, PriorCard, Regression
-from medldm.priors.card_file import read_card
 from medldm.priors.family import card_name
-from medldm.priors.folder import load_networks
 from medldm.priors.model import PriorModel
 from medldm.priors.prediction import parametrization_of
 from medldm.training.autoencoder import AutoencoderTrainee, measure_latent
@@ -36,6 +34,7 @@ from medldm.training.pairs import Pairs, PairSampler, measuring, simulated
 from medldm.training.regressor import RegressorTrainee
 from medldm.training.sampler import held_back_patches
 from medldm.training.state import Progress, TrainingState
+from medldm.training.state_space import StateSpace
 
 # Patches on which the latent's mean and spread are measured.
 _MEASURED_STEPS = 24
@@ -108,7 +107,7 @@ def train_denoiser(
         The prior folders; empty when it was left early.
     """
     _require_regression(prepared.config.card, wanted=False)
-    space = _StateSpace.of(prepared)
+    space = StateSpace.of(prepared)
     card = space.card
     options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
     network = network_of(prepared.family, "denoiser", options, prepared.config)
@@ -222,54 +221,6 @@ def _pairs(host: Host, recipe: Recipe, card: PriorCard, prepared: Prepared, path
         if prepared.accelerator.is_main_process:
             write_pairs(path, pairs, job)
     return pairs
-
-
-class _StateSpace:
-    """Where the diffusion takes place: images, or the latents of an autoencoder."""
-
-    def __init__(self, card: PriorCard, autoencoder: nn.Module | None) -> None:
-        self.card, self.autoencoder = card, autoencoder
-
-    @classmethod
-    def of(cls, prepared: Prepared) -> _StateSpace:
-        """As the configuration says."""
-        config = prepared.config
-        if not config.autoencoder:
-            return cls(config.card, None)
-        folder = Path(config.autoencoder)
-        source = read_card(folder)
-        if source.latent is None or "autoencoder" not in source.networks:
-            raise UsageError(
-                "E-TRN-30",
-                f"{folder} holds no autoencoder.",
-                fix="medldm train autoencoder makes one; give its folder as --set autoencoder=FOLDER.",
-            )
-        networks = load_networks(folder, source, prepared.family.build)
-        assert networks.autoencoder is not None
-        card = replace(
-            config.card,
-            latent=source.latent,
-            networks={**config.card.networks, "autoencoder": source.networks["autoencoder"]},
-            training=replace(config.card.training, commands=source.training.commands),
-            quality={**config.card.quality, **{f"autoencoder_{k}": v for k, v in source.quality.items()}},
-        )
-        return cls(card, networks.autoencoder.to(prepared.accelerator.device))
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Model values -> state."""
-        if self.autoencoder is None or self.card.latent is None:
-            return images
-        with torch.no_grad():
-            mean = cast(Autoencoder, self.autoencoder).moments(images)[0]
-        return (mean - self.card.latent.shift) * self.card.latent.scale
-
-    def decode(self, states: Tensor) -> Tensor:
-        """State -> model values."""
-        if self.autoencoder is None or self.card.latent is None:
-            return states
-        with torch.no_grad():
-            latents = states / self.card.latent.scale + self.card.latent.shift
-            return cast(Autoencoder, self.autoencoder).decode(latents)
 
 
 def _options(card: PriorCard, role: str) -> dict[str, Any]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medldm.data import ReadRequest, Volume
+from medldm.data import Quantity, Volume
 from medldm.errors import InputRefused, MedldmError, UsageError
 from medldm.host import Host
-from medldm.pipeline.reading import read_cases, reader_for
+from medldm.pipeline.reading import reader_for
 from medldm.priors.intensity import model_map
 from medldm.priors.planes import pose_of
 from medldm.training.config import DataOptions, PatchOptions, ScanRule
 from medldm.training.pack_file import read_pack
+from medldm.training.scan_kind import read_by_rule
 from medldm.training.training_scan import TrainingScan, is_held_back
 
 
@@ -26,6 +27,7 @@ def read_scans(
     options: DataOptions,
     tell: Callable[[str], None],
     patches: PatchOptions | None = None,
+    units: Mapping[str, Quantity] | None = None,
 ) -> list[TrainingScan]:
     """All scans below the folders.
 
@@ -35,10 +37,12 @@ def read_scans(
         options: which scan is what.
         tell: receives a line for each scan that was left out, and a summary.
         patches: of the configuration, which a packed file must have been made for.
+        units: modality -> the unit of its intensities; those that are not named are as they are read.
 
     Raises:
         UsageError: ``E-TRN-01`` no scan, ``E-TRN-02`` all or no subjects are held back, ``E-TRN-03`` no rule matches,
-            ``E-TRN-05`` a modality without intensities, ``E-TRN-06`` a rule's expression is none, ``E-TRN-40`` and
+            ``E-TRN-05`` a modality without intensities, ``E-TRN-06`` a rule's expression is none, ``E-TRN-08`` and
+            ``E-TRN-09`` a scan is of another modality or unit than its rule and card say, ``E-TRN-40`` and
             ``E-TRN-41`` a packed file cannot be used.
     """
     _require_expressions(options)
@@ -52,7 +56,7 @@ def read_scans(
         for path in _scan_paths(host, folder):
             relative = path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
             if not any(fnmatch.fnmatch(relative, pattern) for pattern in options.leave_out):
-                scans += _read(host, path, relative, options, tell)
+                scans += _read(host, path, relative, options, tell, units or {})
     if not scans:
         raise UsageError("E-TRN-01", "There is no scan in the folders given.", fix="medldm inspect FOLDER looks there.")
     scans = _with_share_held_back(scans, options.held_back_share)
@@ -82,7 +86,12 @@ def _require_expressions(options: DataOptions) -> None:
 
 
 def _read(
-    host: Host, path: Path, relative: str, options: DataOptions, tell: Callable[[str], None]
+    host: Host,
+    path: Path,
+    relative: str,
+    options: DataOptions,
+    tell: Callable[[str], None],
+    units: Mapping[str, Quantity],
 ) -> list[TrainingScan]:
     rule = next((r for r in options.rules if fnmatch.fnmatch(relative, r.match)), None)
     if rule is None:
@@ -94,7 +103,7 @@ def _read(
             f"its rules are for {', '.join(one.match for one in options.rules[:6])}{_more(options)}.",
         )
     try:
-        cases = read_cases(host, path, ReadRequest(modality=rule.modality))
+        cases = read_by_rule(host, path, relative, rule, units)
         images = [case for case in cases if isinstance(case, Volume)]
         if len(images) < len(cases):
             tell(f"left out {relative}: a measurement, and images are trained on")
