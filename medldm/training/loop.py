@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import tempfile
 import threading
@@ -118,9 +117,10 @@ def train(
     if progress.step == 0 and config.begin_at:
         # What there is to be gained on: the held-back error of the prior as it was.
         _look(trainee, progress, folder, tell, {}, since_look, leader=leader)
+    stalled = _stalled(progress, config)
     with Interruption() as interruption:
-        while progress.step < run.steps:
-            if progress.step == cool_down_begins(run) and leader:
+        while progress.step < run.steps and not stalled:
+            if not progress.cooled and progress.step >= cool_down_begins(run) and leader:
                 state.save(_level_state(path), progress)
             for meter in (lately, since_look):
                 meter.start()
@@ -128,6 +128,7 @@ def train(
             for meter in (lately, since_look):
                 meter.add(trainee.images(progress.step))
             progress.step += 1
+            progress.cooled = progress.step > cool_down_begins(run)
             now = time.monotonic()
             progress.seconds = spent + now - began
             if now - told > 2 or progress.step == run.steps:
@@ -143,12 +144,11 @@ def train(
                 state.save(path, progress)
             if asked:
                 raise KeyboardInterrupt
-            if stalled:
-                tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
-                break
-            if over and progress.step < run.steps:
+            if over and progress.step < run.steps and not stalled:
                 tell("train", f"left at step {progress.step} of {run.steps}; --resume goes on", {})
                 return None
+    if stalled:
+        tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
     if leader:
         state.save(path, progress)
     return progress
@@ -189,8 +189,8 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
         return Progress()
     progress = state.load(path)
     level = _level_state(path)
-    # A run made longer goes on from where the rate was level: from the cooled state it would have to warm up again.
-    if progress.step < config.run.steps and level.is_file():
+    # A run made longer goes on from where the rate was level: from a cooled state it would have to warm up again.
+    if progress.cooled and progress.step < config.run.steps and level.is_file():
         before = state.load(level)
         if before.step < cool_down_begins(config.run) and before.step < progress.step:
             return before
@@ -199,10 +199,8 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
 
 
 def _stalled(progress: Progress, config: TrainConfig) -> bool:
-    if not progress.history or progress.step % config.run.check_every:
-        return False
-    looks = (progress.step - progress.best_step) // config.run.check_every
-    return looks >= config.run.patience
+    looks = [row["step"] for row in progress.history]
+    return progress.step in looks and sum(step > progress.best_step for step in looks) >= config.run.patience
 
 
 def _look(
@@ -257,8 +255,3 @@ def _require_writable(folder: Path) -> None:
             why="State, pictures and the prior are kept there.",
             fix="Choose another --out.",
         ) from error
-
-
-def discard_state(folder: Path) -> None:
-    """Remove what a finished run no longer needs."""
-    shutil.rmtree(folder, ignore_errors=True)
