@@ -213,6 +213,21 @@ def test_a_run_that_has_learnt_enough_is_resumed_to_its_end(tmp_path: Path) -> N
     assert progress is not None and progress.step == 10
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_sound_state(tmp_path: Path, loss: float) -> None:
+    class Ruined(_Counter):
+        def learn(self, step: int, rate: float) -> Mapping[str, float]:
+            return {**super().learn(step, rate), "loss": loss if step == 7 else 1.0}
+
+    config = _config(steps=10, check_every=2, cool_down=0.3, save_every=1e-9)
+    with pytest.raises(UsageError, match=r"E-TRN-14.*step 8") as refusal:
+        _train(Ruined(), tmp_path, config)
+    assert refusal.value.fix
+    for name in ("state", "state-before-cool-down"):
+        assert _Counter().state.load(tmp_path / f"{name}.safetensors").step == 7
+    assert [row["step"] for row in json.loads((tmp_path / "history.json").read_text())] == [2, 4, 6]
+
+
 def test_only_the_leader_writes(tmp_path: Path) -> None:
     progress = _train(_Counter(), tmp_path, _config(cool_down=0.5, save_every=1e-9), leader=False)
     assert progress is not None and progress.step == 10

@@ -43,3 +43,15 @@ def test_scans_left_out_are_neither_read_nor_asked_for_a_rule(host: Host, tmp_pa
     data = tiny_config(data={"leave_out": ["pd-*"]}).data
     assert [scan.subject for scan in read_scans(host, [tmp_path], data, told.append)] == ["t1w-1", "t1w-3"]
     assert told == ["2 scans: 1 subjects to train on, 1 held back"]
+
+
+def test_a_scan_whose_values_half_precision_cannot_hold_is_left_out_by_name(host: Host, tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        values = -1000 + 1100 * VALUES
+        if n == 3:
+            values[:, :, :2] = -(2.0**31)  # padding of a file of 32-bit integers
+        write_nifti(tmp_path / f"ct-{n}.nii.gz", values, np.eye(4))
+    told: list[str] = []
+    scans = read_scans(host, [tmp_path], tiny_config().data, told.append)
+    assert [scan.subject for scan in scans] == ["ct-1", "ct-2"]
+    assert len(told) == 2 and told[0].startswith("left out ct-3.nii.gz: E-TRN-07") and "-2.147e+09" in told[0]

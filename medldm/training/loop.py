@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import tempfile
 import threading
@@ -104,7 +105,8 @@ def train(
 
     Raises:
         KeyboardInterrupt: asked to stop; the state is saved.
-        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written.
+        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written,
+            ``E-TRN-14`` a loss is not finite; what was saved before it is kept.
     """
     run, path = config.run, folder / _STATE
     progress = _resumed(state, path, config, resume=resume)
@@ -134,11 +136,19 @@ def train(
             if now - told > 2 or progress.step == run.steps:
                 told = now
                 _tell_step(progress, run.steps, losses, lately, tell)
-            if progress.step % run.check_every == 0 or progress.step == run.steps:
+            sound = all(map(math.isfinite, losses.values()))
+            if sound and (progress.step % run.check_every == 0 or progress.step == run.steps):
                 _look(trainee, progress, folder, tell, losses, since_look, leader=leader)
-            over, asked, stalled = agree(
-                (stop_after is not None and now - began > stop_after, interruption.asked, _stalled(progress, config))
+            over, asked, stalled, ruined = agree(
+                (
+                    stop_after is not None and now - began > stop_after,
+                    interruption.asked,
+                    _stalled(progress, config),
+                    not sound,
+                )
             )
+            if ruined:
+                raise _not_finite(progress.step, losses)
             if leader and (now - saved > run.save_every or over or asked):
                 saved = now
                 state.save(path, progress)
@@ -201,6 +211,17 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
 def _stalled(progress: Progress, config: TrainConfig) -> bool:
     looks = [row["step"] for row in progress.history]
     return progress.step in looks and sum(step > progress.best_step for step in looks) >= config.run.patience
+
+
+def _not_finite(step: int, losses: Mapping[str, float]) -> UsageError:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return UsageError(
+        "E-TRN-14",
+        f"The training was ended at step {step}, whose loss is not finite: {values}.",
+        why="Nothing more can be learnt after it; a state that was saved before it is kept.",
+        fix="Look for wild values in the scans, or train with a smaller optimiser.rate into another folder; in "
+        "place of run.precision bf16, --resume --set run.precision=no may get further from that state.",
+    )
 
 
 def _look(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from medldm.data import ReadRequest, Volume
 from medldm.errors import InputRefused, MedldmError, UsageError
 from medldm.host import Host
@@ -164,6 +166,13 @@ def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -
     subject = named.group(1) if named and named.groups() else Path(relative).name.partition(".")[0]
     pose = pose_of(volume.grid)
     data = model_map(options.intensity[rule.modality], image, volume.quantity)(image).half()
+    if not bool(torch.isfinite(data).all()):
+        raise InputRefused(
+            "E-TRN-07",
+            f"Values from {float(image.min()):.4g} to {float(image.max()):.4g} {volume.quantity} lie too far out.",
+            why="In model values some of them are no numbers in half precision, in which scans are kept.",
+            fix="Replace what pads the scan by a value that air has.",
+        )
     z, y, x = (volume.grid.spacing[axis] for axis in pose.order)
     return TrainingScan(
         data=data.permute(pose.order).flip(pose.mirrored).contiguous(),
