@@ -92,6 +92,16 @@ def test_a_run_is_told_from_another_by_all_but_its_length(host: Host, scans: Pat
     assert prepare_training(host, scans, tmp_path, tiny_mapping(data={"held_back": ["t1w-2", "ct-2"]})).job() != job
 
 
+def test_the_card_states_the_error_of_the_weights_beside_it(host: Host, scans: Path, tmp_path: Path) -> None:
+    content = tiny_mapping(optimiser={"rate": 0.3, "warm_up": 0, "average": 1}, run={"steps": 8, "check_every": 1})
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
+    errors = [row["error"] for row in json.loads((tmp_path / "out" / "training" / "history.json").read_text())]
+    assert min(errors) < 0.99 * errors[-1]
+    card = read_card(prior)
+    assert card.training.figures["held_back_error"] == card.quality["held_back"]["error"]
+    assert card.training.figures["held_back_error"] == pytest.approx(errors[-1], rel=1e-3)
+
+
 def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path, tmp_path: Path) -> None:
     content = _sections("tiny-autoencoder", {"autoencoder": AUTOENCODER})
     content["patches"]["shapes"] = [{"size": 16, "batch": 3}, {"size": 24, "batch": 1}]
