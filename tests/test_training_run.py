@@ -38,6 +38,7 @@ from medldm.host.shipped import shipped
 from medldm.priors.card_file import read_card, write_card
 from medldm.priors.folder import verify
 from medldm.training import command
+from medldm.training.pair_file import pairs_job
 from medldm.training.run import train_autoencoder, train_denoiser
 
 pytestmark = pytest.mark.usefixtures("own_accelerator")
@@ -90,6 +91,23 @@ def test_a_run_is_told_from_another_by_all_but_its_length(host: Host, scans: Pat
     assert prepare_training(host, scans, tmp_path, tiny_mapping(run={"steps": 99})).job() == job
     assert prepare_training(host, scans, tmp_path, tiny_mapping(seed=4)).job() != job
     assert prepare_training(host, scans, tmp_path, tiny_mapping(data={"held_back": ["t1w-2", "ct-2"]})).job() != job
+
+
+@pytest.mark.parametrize("what", ["values", "spacing", "modality"])
+def test_a_run_is_told_from_one_of_other_scans(host: Host, tmp_path: Path, what: str) -> None:
+    content = tiny_mapping(data={"rules": [{"match": "*", "modality": "MR"}], "held_back": ["t1w-3"]})
+    before = prepare_training(host, write_scans(tmp_path / "scans"), tmp_path, content)
+    copy = write_scans(tmp_path / "copy")
+    assert prepare_training(host, copy, tmp_path, content).job() == before.job()
+    if what == "values":
+        write_nifti(copy / "t1w-1.nii.gz", 700 * head(9), np.diag([1.2, 1.2, 1.5, 1.0]))
+    elif what == "spacing":
+        write_nifti(copy / "t1w-1.nii.gz", 700 * head(1), np.diag([1.3, 1.2, 1.5, 1.0]))
+    after = prepare_training(host, copy, tmp_path, content)
+    if what == "modality":
+        after = replace(after, scans=[replace(scan, is_mr=False) for scan in after.scans])
+    assert after.job() != before.job()
+    assert pairs_job(after, after.config.card) != pairs_job(before, before.config.card)
 
 
 def test_the_card_states_the_error_of_the_weights_beside_it(host: Host, scans: Path, tmp_path: Path) -> None:
