@@ -274,6 +274,15 @@ def test_the_command_line_from_scans_to_a_prior(host: Host, scans: Path, tmp_pat
     _sound(host, tmp_path / "small" / "tiny-mr")
 
 
+def test_a_scan_is_not_overwritten_by_a_pack(scans: Path, tmp_path: Path) -> None:
+    config, precious = written_config(tmp_path, tiny_mapping()), tmp_path / "precious.nii.gz"
+    shutil.copy(scans / "t1w-1.nii.gz", precious)
+    before = precious.read_bytes()
+    result = _cli("pack", scans, "-o", precious, "--config", config, "--json")
+    assert result.exit_code == 2 and json.loads(result.stdout.splitlines()[-1])["code"] == "E-TRN-44"
+    assert len(result.stdout.splitlines()) == 1 and precious.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -16,7 +16,7 @@ from torch import Tensor
 from medldm.errors import UsageError
 from medldm.inference import Noise
 from medldm.training.config import TrainConfig
-from medldm.training.pack_file import picture, write_pack
+from medldm.training.pack_file import largest_size, picture, write_pack
 from medldm.training.patches import ABOVE, axis_shares
 from medldm.training.training_scan import TrainingScan
 
@@ -62,7 +62,8 @@ def pack(
         Size of the file.
 
     Raises:
-        UsageError: ``E-TRN-42`` it cannot be written, ``E-TRN-43`` too small a size for any choice.
+        UsageError: ``E-TRN-42`` it cannot be written, ``E-TRN-43`` too small a size for any choice,
+            ``E-TRN-44`` something else is there.
     """
     sources = [source for scan in scans for source in _sources(scan, config)]
     _fill(sources, config, max_bytes - _SPARE)
@@ -183,7 +184,7 @@ def _cut(scan: TrainingScan, data: Tensor, order: Sequence[int]) -> TrainingScan
 
 
 def _piece_size(config: TrainConfig) -> int:
-    return math.ceil(_ROOM * max(shape.size for shape in config.patches.shapes))
+    return math.ceil(_ROOM * largest_size(config.patches))
 
 
 def _extent(inside: Tensor, size: int, generator: np.random.Generator) -> slice:
