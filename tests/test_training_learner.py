@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import pytest
@@ -23,6 +24,7 @@ from training_scene import (
 
 from medldm.errors import UsageError
 from medldm.host import Host
+from medldm.training import autoencoder, denoiser
 from medldm.training.image_losses import mean_psnr
 from medldm.training.learner import Learner
 from medldm.training.run import train_autoencoder, train_denoiser
@@ -73,6 +75,25 @@ def test_a_training_whose_loss_overflows_ends_without_a_prior(host: Host, scans:
     with pytest.raises(UsageError, match="E-TRN-14"):
         train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
     assert not (tmp_path / "out" / "tiny-mr").exists()
+
+
+@pytest.mark.parametrize(("module", "train"), [(denoiser, train_denoiser), (autoencoder, train_autoencoder)])
+def test_the_peak_of_a_psnr_is_the_range_of_the_card(
+    host: Host, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, train: Any
+) -> None:
+    peaks = []
+
+    def recorded(images: Tensor, truth: Tensor, peak: float) -> float:
+        peaks.append(peak)
+        return mean_psnr(images, truth, peak)
+
+    monkeypatch.setattr(module, "mean_psnr", recorded)
+    to = {"MR": {"rule": "percentile", "to": [-1, 1]}, "CT": {"rule": "window", "low": -1000, "high": 1000}}
+    networks = {"denoiser": DENOISER} if module is denoiser else {"autoencoder": AUTOENCODER}
+    content = tiny_mapping(card={"networks": networks, "intensity": to["MR"]}, run={"steps": 1})
+    content["data"]["intensity"] = {"MR": to["MR"], "CT": {**to["CT"], "to": [-1, 1]}}
+    train(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
+    assert set(peaks) == {2.0}
 
 
 @pytest.mark.parametrize("peak", [1.0, 2.0])

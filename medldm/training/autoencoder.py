@@ -76,11 +76,13 @@ class AutoencoderTrainee(Learner):
         images = self._batches.at(step).images.to(self.accelerator.device)
         made, mean, log_variance = self._prepared(images, self._noise(images, step))
         made, mean, log_variance = made.float(), mean.float(), log_variance.float()
-        difference = (made - images).abs().mean()
+        # The weights of the losses, and the constants of the structure, are those of images in [0, 1].
+        back, shown = self._range.unit(made), self._range.unit(images)
+        difference = (back - shown).abs().mean()
         loss = (
             difference
-            + objective.gradient * gradient_difference(made, images)
-            + objective.structure * structure_difference(made, images)
+            + objective.gradient * gradient_difference(back, shown)
+            + objective.structure * structure_difference(back, shown)
             + objective.divergence * divergence_from_normal(mean, log_variance)
         )
         contested = objective.adversary > 0 and step >= objective.adversary_from
@@ -107,12 +109,12 @@ class AutoencoderTrainee(Learner):
         images, _ = self._looked
         back = self._through(images)
         error = (back - images).square().flatten(1).mean(1)
-        return {"error": float(error.mean()), "held-back dB": mean_psnr(back, images)}
+        return {"error": float(error.mean()), "held-back dB": mean_psnr(back, images, self._range.span)}
 
     def draw(self, path: Path) -> None:
         """Held-back patches, what comes back, and five times the difference."""
         images, _ = self._looked
-        images, back = images[:_SHOWN], self._through(images[:_SHOWN])
+        images, back = (self._range.unit(one) for one in (images[:_SHOWN], self._through(images[:_SHOWN])))
         write_sheet(path, [("held back", images), ("decoded", back), ("5 x difference", 0.5 + 5 * (back - images))])
 
     @torch.no_grad()

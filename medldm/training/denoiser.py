@@ -94,7 +94,7 @@ class DenoiserTrainee(Learner):
                 noise = torch.randn(clean.shape, generator=generator).to(clean.device)
                 denoised = self._denoised(denoiser, clean + float(sigma[0]) * noise, sigma, conditions)
                 losses.append(denoising_loss(denoised, clean, sigma, self.sigma_data, self.config.objective).mean())
-                figures[f"dB at {float(sigma[0]):.2g}"] = mean_psnr(self.decode(denoised), images)
+                figures[f"dB at {float(sigma[0]):.2g}"] = mean_psnr(self.decode(denoised), images, self._range.span)
         return {"error": float(torch.stack(losses).mean()), **figures}
 
     def ends(self) -> Mapping[str, Mapping[str, float | str]]:
@@ -128,7 +128,8 @@ class DenoiserTrainee(Learner):
                 rows += [(f"noise {float(sigma[0]):.2g}", self.decode(noisy)), ("denoised", self.decode(denoised))]
             levels = noise_levels(18, self.parametrization.sigma_min, self.parametrization.sigma_max)
             drawn = heun_samples(lambda x, sigma: self._denoised(denoiser, x, sigma, conditions), noise, levels)
-        write_sheet(path, [*rows, ("samples", self.decode(drawn))])
+        rows.append(("samples", self.decode(drawn)))
+        write_sheet(path, [(name, self._range.unit(images)) for name, images in rows])
 
     def _generator(self, purpose: str, step: int) -> torch.Generator:
         place = self.accelerator.process_index

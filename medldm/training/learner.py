@@ -13,6 +13,7 @@ from medldm.training.averaging import WeightAverage
 from medldm.training.batches import Batches
 from medldm.training.config import TrainConfig
 from medldm.training.sampler import Sampler, held_back_patches
+from medldm.training.unit_range import UnitRange
 
 
 class Learner:
@@ -55,6 +56,7 @@ class Learner:
         self._prepared, self._optimiser = accelerator.prepare(module, self.optimiser)
         self._batches = Batches(trained, accelerator, config.run)
         self._looked = held_back_patches(held_back, config, accelerator.device)
+        self._range = UnitRange.of(config.card.intensity)
 
     def images(self, step: int) -> int:
         """See :class:`medldm.training.loop.Trainee`."""

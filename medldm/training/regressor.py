@@ -63,13 +63,13 @@ class RegressorTrainee(Learner):
         start, truth, made = self._made()
         return {
             "error": float((made - truth).abs().mean()),
-            "dB": mean_psnr(made, truth),
-            "dB of the start": mean_psnr(start, truth),
+            "dB": mean_psnr(made, truth, self._range.span),
+            "dB of the start": mean_psnr(start, truth, self._range.span),
         }
 
     def draw(self, path: Path) -> None:
         """Start images, what the network makes of them, truths and errors of held-back patches."""
-        start, truth, made = (images[:_SHOWN] for images in self._made())
+        start, truth, made = (self._range.unit(images[:_SHOWN]) for images in self._made())
         rows = [("start", start), ("made", made), ("truth", truth)]
         errors = [(f"{name} error", 0.5 + _MAGNIFIED * (images - truth)) for name, images in rows[:2]]
         write_sheet(path, [*rows, *errors])
