@@ -131,6 +131,37 @@ def test_a_cooled_run_is_made_longer_from_where_its_rate_was_level(tmp_path: Pat
     assert rates[6] == rates[11] and rates[13] < rates[11]
 
 
+def test_a_run_made_longer_keeps_its_work_at_every_stop(tmp_path: Path) -> None:
+    _train(_Counter(), tmp_path, _config(steps=10, cool_down=0.4))
+    longer = _config(steps=30, cool_down=0.4, save_every=1e9)
+    seen = []
+    for last in (8, 14, 19, 25):
+        part = _Counter()
+        part.at[last] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            _train(part, tmp_path, longer, resume=True)
+        seen += [step for step, _ in part.seen]
+    assert seen == list(range(6, 26))
+    rest = _Counter()
+    progress = _train(rest, tmp_path, longer, resume=True)
+    assert progress is not None and progress.step == 30 and len(rest.seen) == 4
+    # The level state is that of the longer run now.
+    again = _Counter()
+    _train(again, tmp_path, _config(steps=40, cool_down=0.4), resume=True)
+    assert again.seen[0][0] == 18
+
+
+def test_a_run_made_shorter_keeps_the_state_before_its_rate_fell(tmp_path: Path) -> None:
+    first = _Counter()
+    first.at[15] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        _train(first, tmp_path, _config(steps=100, cool_down=0.4))
+    _train(_Counter(), tmp_path, _config(steps=20, cool_down=0.4), resume=True)
+    longer = _Counter()
+    _train(longer, tmp_path, _config(steps=40, cool_down=0.4), resume=True)
+    assert longer.seen[0][0] == 16
+
+
 def test_a_run_left_while_it_cools_goes_on_cooling(tmp_path: Path) -> None:
     config = _config(steps=10, cool_down=0.4)
     first = _Counter()
@@ -167,6 +198,34 @@ def test_it_ends_when_the_held_back_error_no_longer_falls(tmp_path: Path) -> Non
     assert (progress.step, progress.best, progress.best_step) == (8, 0.4, 4)
     assert "no gain since step 4: it has learnt enough" in tell.messages("train")
     assert _Counter().state.load(tmp_path / "state.safetensors").step == 8
+
+
+def test_a_run_that_has_learnt_enough_is_resumed_to_its_end(tmp_path: Path) -> None:
+    errors = [0.5, 0.4, 0.6, 0.41]
+    _train(_Counter(errors), tmp_path, _config(steps=100, check_every=2, patience=2))
+    again, tell = _Counter(), _Teller()
+    progress = _train(again, tmp_path, _config(steps=100, check_every=2, patience=2), resume=True, tell=tell)
+    assert progress is not None and progress.step == 8 and again.seen == []
+    assert "no gain since step 4: it has learnt enough" in tell.messages("train")
+    # More patience goes on, and looks count as looks, however far apart they are.
+    patient = _Counter([0.7, 0.7])
+    progress = _train(patient, tmp_path, _config(steps=100, check_every=1, patience=4), resume=True)
+    assert progress is not None and progress.step == 10
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_sound_state(tmp_path: Path, loss: float) -> None:
+    class Ruined(_Counter):
+        def learn(self, step: int, rate: float) -> Mapping[str, float]:
+            return {**super().learn(step, rate), "loss": loss if step == 7 else 1.0}
+
+    config = _config(steps=10, check_every=2, cool_down=0.3, save_every=1e-9)
+    with pytest.raises(UsageError, match=r"E-TRN-14.*step 8") as refusal:
+        _train(Ruined(), tmp_path, config)
+    assert refusal.value.fix
+    for name in ("state", "state-before-cool-down"):
+        assert _Counter().state.load(tmp_path / f"{name}.safetensors").step == 7
+    assert [row["step"] for row in json.loads((tmp_path / "history.json").read_text())] == [2, 4, 6]
 
 
 def test_only_the_leader_writes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import zipfile
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from medldm.priors.card import Intensity
 from medldm.training import pack_file
 from medldm.training.config import PatchOptions, PatchShape, TrainConfig
 from medldm.training.pack import pack
-from medldm.training.pack_file import picture, read_pack, values, write_pack
+from medldm.training.pack_file import picture, read_pack, require_place, values, write_pack
 from medldm.training.scans import read_scans
 from medldm.training.training_scan import TrainingScan
 
@@ -126,6 +127,51 @@ def test_slabs_stay_together_and_volumes_come_as_blocks(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         read_pack(tmp_path / "scans.pack", slab.data, slab.patches)
     assert refusal.value.code == "E-TRN-41" and "dimensions" in refusal.value.what
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"shapes": [{"size": 16, "batch": 4}, {"size": 24, "batch": 1}]}, "size 16"),
+        ({"planes": {"axial": 1.0}}, "planes"),
+        ({"planes": {"axial": 0.5, "coronal": 0.5}}, "planes"),
+        ({"cube": 1.2}, "cube"),
+        ({"slab": 3}, "slab"),
+    ],
+)
+def test_pieces_serve_no_other_patches_than_they_were_cut_for(tmp_path: Path, change: Any, name: str) -> None:
+    _pack(tmp_path, tiny_config())
+    other = tiny_config(patches=change)
+    with pytest.raises(UsageError, match=f"E-TRN-41.*packed with {name}"):
+        read_pack(tmp_path / "scans.pack", other.data, other.patches)
+
+
+def test_smaller_patches_are_cut_from_the_same_pieces(tmp_path: Path) -> None:
+    pieces = _pack(tmp_path, tiny_config())
+    less = tiny_config(patches={"shapes": [{"size": 12, "batch": 9}], "planes": {"axial": 0.6, "coronal": 0.4}})
+    assert len(read_pack(tmp_path / "scans.pack", less.data, less.patches)) == len(pieces)
+
+
+def test_blocks_of_volumes_have_no_planes(tmp_path: Path) -> None:
+    volume = tiny_config(patches={"dimensions": 3, "shapes": [{"size": 12, "batch": 2}]})
+    pieces = _pack(tmp_path, volume)
+    other = replace(volume.patches, planes={"sagittal": 1.0})
+    assert len(read_pack(tmp_path / "scans.pack", volume.data, other)) == len(pieces)
+
+
+def test_only_a_packed_set_is_overwritten(tmp_path: Path) -> None:
+    path, config = tmp_path / "scans.pack", tiny_config()
+    for _ in range(2):
+        pack(_scans(), config, path, 50_000, _silent)
+    for content in (b"a scan", b""):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="E-TRN-44"):
+            pack(_scans(), config, path, 50_000, _silent)
+        assert path.read_bytes() == content
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", "[]")
+    with pytest.raises(UsageError, match="E-TRN-44"):
+        require_place(path)
 
 
 def test_the_same_scans_give_the_same_file(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from medldm.host.shipped import shipped
 from medldm.priors.card_file import read_card, write_card
 from medldm.priors.folder import verify
 from medldm.training import command
+from medldm.training.pair_file import pairs_job
 from medldm.training.run import train_autoencoder, train_denoiser
 
 pytestmark = pytest.mark.usefixtures("own_accelerator")
@@ -90,6 +91,33 @@ def test_a_run_is_told_from_another_by_all_but_its_length(host: Host, scans: Pat
     assert prepare_training(host, scans, tmp_path, tiny_mapping(run={"steps": 99})).job() == job
     assert prepare_training(host, scans, tmp_path, tiny_mapping(seed=4)).job() != job
     assert prepare_training(host, scans, tmp_path, tiny_mapping(data={"held_back": ["t1w-2", "ct-2"]})).job() != job
+
+
+@pytest.mark.parametrize("what", ["values", "spacing", "modality"])
+def test_a_run_is_told_from_one_of_other_scans(host: Host, tmp_path: Path, what: str) -> None:
+    content = tiny_mapping(data={"rules": [{"match": "*", "modality": "MR"}], "held_back": ["t1w-3"]})
+    before = prepare_training(host, write_scans(tmp_path / "scans"), tmp_path, content)
+    copy = write_scans(tmp_path / "copy")
+    assert prepare_training(host, copy, tmp_path, content).job() == before.job()
+    if what == "values":
+        write_nifti(copy / "t1w-1.nii.gz", 700 * head(9), np.diag([1.2, 1.2, 1.5, 1.0]))
+    elif what == "spacing":
+        write_nifti(copy / "t1w-1.nii.gz", 700 * head(1), np.diag([1.3, 1.2, 1.5, 1.0]))
+    after = prepare_training(host, copy, tmp_path, content)
+    if what == "modality":
+        after = replace(after, scans=[replace(scan, is_mr=False) for scan in after.scans])
+    assert after.job() != before.job()
+    assert pairs_job(after, after.config.card) != pairs_job(before, before.config.card)
+
+
+def test_the_card_states_the_error_of_the_weights_beside_it(host: Host, scans: Path, tmp_path: Path) -> None:
+    content = tiny_mapping(optimiser={"rate": 0.3, "warm_up": 0, "average": 1}, run={"steps": 8, "check_every": 1})
+    (prior,) = train_denoiser(prepare_training(host, scans, tmp_path, content), tmp_path / "out", silent)
+    errors = [row["error"] for row in json.loads((tmp_path / "out" / "training" / "history.json").read_text())]
+    assert min(errors) < 0.99 * errors[-1]
+    card = read_card(prior)
+    assert card.training.figures["held_back_error"] == card.quality["held_back"]["error"]
+    assert card.training.figures["held_back_error"] == pytest.approx(errors[-1], rel=1e-3)
 
 
 def test_an_autoencoder_and_the_denoiser_of_its_latents(host: Host, scans: Path, tmp_path: Path) -> None:
@@ -244,6 +272,15 @@ def test_the_command_line_from_scans_to_a_prior(host: Host, scans: Path, tmp_pat
     small = _cli("denoiser", pack, "-o", tmp_path / "small", "--config", config, "--set", "run.steps=2", "-q")
     assert small.exit_code == 0 and small.output == ""
     _sound(host, tmp_path / "small" / "tiny-mr")
+
+
+def test_a_scan_is_not_overwritten_by_a_pack(scans: Path, tmp_path: Path) -> None:
+    config, precious = written_config(tmp_path, tiny_mapping()), tmp_path / "precious.nii.gz"
+    shutil.copy(scans / "t1w-1.nii.gz", precious)
+    before = precious.read_bytes()
+    result = _cli("pack", scans, "-o", precious, "--config", config, "--json")
+    assert result.exit_code == 2 and json.loads(result.stdout.splitlines()[-1])["code"] == "E-TRN-44"
+    assert len(result.stdout.splitlines()) == 1 and precious.read_bytes() == before
 
 
 @pytest.mark.parametrize(

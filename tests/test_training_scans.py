@@ -15,6 +15,7 @@ from medldm.errors import UsageError
 from medldm.host import Host
 from medldm.training.cards import units_of
 from medldm.training.scans import read_scans
+from medldm.training.subject import subject_of
 
 VALUES = head(5, (20, 24, 22))
 SPACING = (1.5, 1.2, 1.1)  # of z, y and x
@@ -94,3 +95,65 @@ def test_scans_are_brought_to_the_unit_of_their_card(host: Host, tmp_path: Path)
     content = tiny_config(card={**in_hu, "quantity": "arbitrary"})
     with pytest.raises(UsageError, match="E-TRN-09"):
         read_scans(host, [tmp_path], content.data, lambda text: None, units=units_of(content))
+
+
+def test_a_scan_whose_values_half_precision_cannot_hold_is_left_out_by_name(host: Host, tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        values = -1000 + 1100 * VALUES
+        if n == 3:
+            values[:, :, :2] = -(2.0**31)  # padding of a file of 32-bit integers
+        write_nifti(tmp_path / f"ct-{n}.nii.gz", values, np.eye(4))
+    told: list[str] = []
+    scans = read_scans(host, [tmp_path], tiny_config().data, told.append)
+    assert [scan.subject for scan in scans] == ["ct-1", "ct-2"]
+    assert len(told) == 2 and told[0].startswith("left out ct-3.nii.gz: E-TRN-07") and "-2.147e+09" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("relative", "expression", "folder", "subject"),
+    [
+        ("head.001.nii.gz", "", False, "head.001"),
+        ("p7/brain_0.8mm.NII.GZ", "", False, "brain_0.8mm"),
+        ("1.2.840.113.7", "", True, "1.2.840.113.7"),
+        ("chest.nii", "", True, "chest.nii"),
+        ("sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz", "", False, "sub-02"),
+        ("sub-02_FLAIR.nii", "", False, "sub-02"),
+        ("sub-02/dicom", "", True, "sub-02"),
+        ("sub-a-001.nii.gz", "", False, "sub-a-001"),
+        ("my-sub-02.nii.gz", "", False, "my-sub-02"),
+        ("sub-02/p5-t1.nii", "(p[0-9]+)", False, "p5"),
+        ("q5.nii", "(p[0-9]+)", False, "q5"),
+        ("q5.nii", "(p[0-9]+)?", False, "q5"),
+    ],
+)
+def test_a_subject_is_named_by_the_rule_by_bids_or_by_the_file(
+    relative: str, expression: str, folder: bool, subject: str
+) -> None:
+    assert subject_of(relative, expression, folder=folder) == subject
+
+
+def test_all_scans_of_a_subject_are_on_one_side(host: Host, tmp_path: Path) -> None:
+    for n in range(1, 5):
+        for contrast in ("T1w", "T2w", "FLAIR"):
+            place = tmp_path / f"sub-{n:02d}" / "anat"
+            place.mkdir(parents=True, exist_ok=True)
+            write_nifti(place / f"sub-{n:02d}_{contrast}.nii.gz", VALUES, np.eye(4))
+    rules = [{"match": "*", "modality": "MR"}]
+    data = tiny_config(data={"rules": rules, "held_back": [], "held_back_share": 0.3}).data
+    scans = read_scans(host, [tmp_path], data, lambda text: None)
+    held = {scan.subject for scan in scans if scan.held_back}
+    assert len(scans) == 12 and len(held) == 1
+    assert all(scan.held_back == (scan.subject in held) for scan in scans)
+
+
+def test_files_told_apart_after_a_dot_are_different_subjects(host: Host, tmp_path: Path) -> None:
+    for n in range(3):
+        write_nifti(tmp_path / f"head.{n:03d}.nii.gz", VALUES, np.eye(4))
+    rules: list[dict[str, str]] = [{"match": "*", "modality": "MR"}]
+    data = tiny_config(data={"rules": rules, "held_back": ["head.001"]}).data
+    scans = read_scans(host, [tmp_path], data, lambda text: None)
+    assert [scan.held_back for scan in scans] == [False, True, False]
+
+    rules = [{"match": "*", "modality": "MR", "subject": "(head)"}]
+    with pytest.raises(UsageError, match=r"E-TRN-02.*subjects are head\. .*'subject' of a rule"):
+        read_scans(host, [tmp_path], tiny_config(data={"rules": rules, "held_back": ["head.001"]}).data, print)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medldm.errors import UsageError
@@ -64,6 +64,15 @@ def test_an_infinite_best_error_survives_the_file(tmp_path: Path) -> None:
     run = _Run(0)
     run.state.save(tmp_path / "s", Progress(history=[{"step": 1, "error": 0.5}]))
     assert _Run(1).state.load(tmp_path / "s") == Progress(history=[{"step": 1, "error": 0.5}])
+
+
+def test_a_file_that_does_not_say_whether_it_is_cooled_may_be(tmp_path: Path) -> None:
+    """Then a longer run goes back to where the rate was level, once."""
+    _Run(0).state.save(tmp_path / "s", Progress(step=3))
+    tensors, facts = load_file(tmp_path / "s"), {"job": "job", "progress": '{"step": 3}'}
+    assert not _Run(1).state.load(tmp_path / "s").cooled
+    save_file(tensors, tmp_path / "s", metadata=facts)
+    assert _Run(1).state.load(tmp_path / "s") == Progress(step=3, cooled=True)
 
 
 def test_a_save_that_fails_half_way_leaves_the_last_whole_state(

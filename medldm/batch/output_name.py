@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from medldm.batch.row import Row
 from medldm.errors import UsageError
+from medldm.pipeline.endings import without_ending
 
 # Besides results, the output folder holds these.
 STATE = ".medldm-batch"
@@ -16,11 +17,6 @@ _PLAIN = re.compile(r"[^A-Za-z0-9._=+-]+")
 _LONGEST = 100
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 _SHOWN = 10
-# Of the formats that are read, longer ones first.
-_ENDINGS = (
-    *(".acq.safetensors", ".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".cfl", ".json", ".npy", ".npz"),
-    *(".dicom", ".dcm", ".ima", ".hdf5", ".hdf", ".h5", ".mrd", ".mat"),
-)
 
 
 def made_of(relative: Path, *, folder: bool = False) -> str:
@@ -31,8 +27,7 @@ def made_of(relative: Path, *, folder: bool = False) -> str:
         folder: whether a folder lies there, whose name has no ending.
     """
     *above, last = relative.parts or ("scan",)
-    ending = "" if folder else next((one for one in _ENDINGS if last.lower().endswith(one)), "")
-    return "/".join(_part(part) for part in (*above, last[: len(last) - len(ending)] or last))
+    return "/".join(_part(part) for part in (*above, last if folder else without_ending(last)))
 
 
 def _part(text: str) -> str:

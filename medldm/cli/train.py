@@ -163,10 +163,12 @@ def pack(
         from medldm.training.cards import units_of
         from medldm.training.command import read_config
         from medldm.training.pack import pack as write
+        from medldm.training.pack_file import require_place
         from medldm.training.scans import read_scans
 
         settings, _ = read_config(config, set_ or [])
         limit = parse_bytes(max_size)
+        require_place(out)
         with Reporter(as_json=as_json, quiet=quiet) as reporter:
             tell = _teller(reporter)
             host, units = session_of(context).host(), units_of(settings)

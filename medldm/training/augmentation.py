@@ -1,7 +1,8 @@
 """Changes of a training patch that leave it a possible image.
 
-Geometry first (mirror, turn, resample, blur), then intensities. Changing the contrast of MR makes the patch one of no
-named contrast; the caller then tells the network none.
+Geometry first (mirror, turn, resample, blur), of values in any range; then intensities, of values in the unit range,
+where air is 0. Changing the contrast of MR makes the patch one of no named contrast; the caller then tells the network
+none.
 """
 
 from __future__ import annotations

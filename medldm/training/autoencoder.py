@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from medldm.inference.networks import Autoencoder
-from medldm.training.averaging import WeightAverage, averaged
-from medldm.training.batches import Batches
+from medldm.training.averaging import averaged
 from medldm.training.config import TrainConfig
 from medldm.training.image_losses import (
     PatchDiscriminator,
@@ -21,9 +20,11 @@ from medldm.training.image_losses import (
     discriminator_loss,
     divergence_from_normal,
     gradient_difference,
+    mean_psnr,
     structure_difference,
 )
-from medldm.training.sampler import Sampler, held_back_patches
+from medldm.training.learner import Learner
+from medldm.training.sampler import Sampler
 from medldm.training.sheet import write_sheet
 
 _SHOWN = 8
@@ -45,7 +46,7 @@ class _Both(nn.Module):
         return autoencoder.decode(mean + (0.5 * log_variance).exp() * noise.to(mean.dtype)), mean, log_variance
 
 
-class AutoencoderTrainee:
+class AutoencoderTrainee(Learner):
     """An autoencoder learning to give back what it is shown.
 
     Args:
@@ -64,19 +65,10 @@ class AutoencoderTrainee:
         held_back: Sampler,
         accelerator: Accelerator,
     ) -> None:
-        self.config, self.accelerator = config, accelerator
-        self.network = autoencoder.to(accelerator.device)
-        options = config.optimiser
-        both = _Both(self.network)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), options.rate, betas=options.betas, weight_decay=options.decay, fused=True
-        )
-        self.average = WeightAverage(self.network, options.average)
-        self._prepared, self._optimiser = accelerator.prepare(both, self.optimiser)
+        super().__init__(autoencoder, config, trained, held_back, accelerator, called=_Both)
         self.discriminator = PatchDiscriminator(config.patches.slab, config.patches.dimensions).to(accelerator.device)
-        self.judge = torch.optim.AdamW(self.discriminator.parameters(), 0.5 * options.rate, betas=(0.5, 0.9))
-        self._batches = Batches(trained, accelerator, config.run)
-        self._looked, _ = held_back_patches(held_back, config, accelerator.device)
+        rate = 0.5 * config.optimiser.rate
+        self.judge = torch.optim.AdamW(self.discriminator.parameters(), rate, betas=(0.5, 0.9))
 
     def learn(self, step: int, rate: float) -> Mapping[str, float]:
         """See :class:`medldm.training.loop.Trainee`."""
@@ -84,24 +76,19 @@ class AutoencoderTrainee:
         images = self._batches.at(step).images.to(self.accelerator.device)
         made, mean, log_variance = self._prepared(images, self._noise(images, step))
         made, mean, log_variance = made.float(), mean.float(), log_variance.float()
-        difference = (made - images).abs().mean()
+        # The weights of the losses, and the constants of the structure, are those of images in [0, 1].
+        back, shown = self._range.unit(made), self._range.unit(images)
+        difference = (back - shown).abs().mean()
         loss = (
             difference
-            + objective.gradient * gradient_difference(made, images)
-            + objective.structure * structure_difference(made, images)
+            + objective.gradient * gradient_difference(back, shown)
+            + objective.structure * structure_difference(back, shown)
             + objective.divergence * divergence_from_normal(mean, log_variance)
         )
         contested = objective.adversary > 0 and step >= objective.adversary_from
         if contested:
             loss = loss - objective.adversary * self.discriminator(made).mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.optimiser.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self.average.update(self.network, step)
-        losses = {"loss": float(loss.detach()), "l1": float(difference.detach())}
+        losses = {"loss": self._step(loss, step, rate), "l1": float(difference.detach())}
         if contested:
             losses["judge"] = self._judge(images, made.detach())
         return losses
@@ -117,19 +104,17 @@ class AutoencoderTrainee:
         self.judge.step()
         return float(loss.detach())
 
-    def images(self, step: int) -> int:
-        """See :class:`medldm.training.loop.Trainee`."""
-        return self._batches.images(step)
-
     def look(self) -> Mapping[str, float]:
         """Error and PSNR of the averaged autoencoder, through the mean, on held-back patches."""
-        error = (self._through(self._looked) - self._looked).square().flatten(1).mean(1)
-        return {"error": float(error.mean()), "held-back dB": float(-10 * error.clamp(min=1e-12).log10().mean())}
+        images, _ = self._looked
+        back = self._through(images)
+        error = (back - images).square().flatten(1).mean(1)
+        return {"error": float(error.mean()), "held-back dB": mean_psnr(back, images, self._range.span)}
 
     def draw(self, path: Path) -> None:
         """Held-back patches, what comes back, and five times the difference."""
-        images = self._looked[:_SHOWN]
-        back = self._through(images)
+        images, _ = self._looked
+        images, back = (self._range.unit(one) for one in (images[:_SHOWN], self._through(images[:_SHOWN])))
         write_sheet(path, [("held back", images), ("decoded", back), ("5 x difference", 0.5 + 5 * (back - images))])
 
     @torch.no_grad()

@@ -64,7 +64,7 @@ class Prepared:
             written["autoencoder"] = _hashes(Path(self.config.autoencoder))
         if self.config.begin_at:
             written["begin_at"] = _hashes(find_prior(self.config.begin_at))
-        scans = [(scan.subject, tuple(scan.data.shape), scan.held_back) for scan in self.scans]
+        scans = [scan.identity for scan in self.scans]
         return hashlib.sha256(json.dumps([written, scans], sort_keys=True, default=str).encode()).hexdigest()
 
 

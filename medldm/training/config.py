@@ -29,7 +29,8 @@ class ScanRule:
         facts: what the network is told of them.
         weight: how often they are drawn, per scan, against the others.
         subject: regular expression on the path; its first group names the subject, so that held-back subjects are
-            held back whole. The file's name when empty.
+            held back whole. Where it is empty, or names none, the part ``sub-...`` of a path (BIDS), else the name of
+            the file without its ending, or of the folder.
     """
 
     match: str

@@ -13,11 +13,12 @@ from medldm.inference.denoiser import Denoiser
 from medldm.inference.parametrization import Parametrization
 from medldm.inference.schedule import noise_levels
 from medldm.priors.figures import identity_error, mean_error
-from medldm.training.averaging import WeightAverage, averaged
-from medldm.training.batches import Batches
+from medldm.training.averaging import averaged
 from medldm.training.config import TrainConfig
+from medldm.training.image_losses import mean_psnr
+from medldm.training.learner import Learner
 from medldm.training.objective import denoising_loss, draw_sigma, stratified
-from medldm.training.sampler import Sampler, held_back_patches
+from medldm.training.sampler import Sampler
 from medldm.training.sampling import heun_samples
 from medldm.training.sheet import write_sheet
 
@@ -30,7 +31,7 @@ _ROOM = 2.0
 ToState = Callable[[Tensor], Tensor]
 
 
-class DenoiserTrainee:
+class DenoiserTrainee(Learner):
     """A network learning ``E[x0 | x0 + sigma n]``.
 
     Args:
@@ -57,20 +58,10 @@ class DenoiserTrainee:
         encode: ToState,
         decode: ToState,
     ) -> None:
-        self.config, self.parametrization, self.sigma_data = config, parametrization, sigma_data
-        self.accelerator, self.encode, self.decode = accelerator, encode, decode
-        if config.patches.dimensions == 2:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.to(accelerator.device)
-        options = config.optimiser
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), options.rate, betas=options.betas, weight_decay=options.decay, fused=True
-        )
-        self.average = WeightAverage(self.network, options.average)
-        compiled = torch.compile(self.network) if config.run.compile else self.network
-        self._prepared, self._optimiser = accelerator.prepare(compiled, self.optimiser)
-        self._batches = Batches(trained, accelerator, config.run)
-        self._looked = held_back_patches(held_back, config, accelerator.device)
+        two = config.patches.dimensions == 2
+        super().__init__(network, config, trained, held_back, accelerator, channels_last=two)
+        self.parametrization, self.sigma_data = parametrization, sigma_data
+        self.encode, self.decode = encode, decode
 
     def learn(self, step: int, rate: float) -> Mapping[str, float]:
         """See :class:`medldm.training.loop.Trainee`."""
@@ -87,18 +78,7 @@ class DenoiserTrainee:
             lambda x, level: self._prepared(x, level, condition), clean + sigma.reshape(each) * noise, sigma
         )
         loss = denoising_loss(denoised, clean, sigma, self.sigma_data, self.config.objective).mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.optimiser.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self.average.update(self.network, step)
-        return {"loss": float(loss.detach())}
-
-    def images(self, step: int) -> int:
-        """See :class:`medldm.training.loop.Trainee`."""
-        return self._batches.images(step)
+        return {"loss": self._step(loss, step, rate)}
 
     def look(self) -> Mapping[str, float]:
         """Loss and PSNR of the averaged network on held-back patches, per noise level."""
@@ -114,8 +94,7 @@ class DenoiserTrainee:
                 noise = torch.randn(clean.shape, generator=generator).to(clean.device)
                 denoised = self._denoised(denoiser, clean + float(sigma[0]) * noise, sigma, conditions)
                 losses.append(denoising_loss(denoised, clean, sigma, self.sigma_data, self.config.objective).mean())
-                error = (self.decode(denoised) - images).square().flatten(1).mean(1)
-                figures[f"dB at {float(sigma[0]):.2g}"] = float(-10 * error.clamp(min=1e-12).log10().mean())
+                figures[f"dB at {float(sigma[0]):.2g}"] = mean_psnr(self.decode(denoised), images, self._range.span)
         return {"error": float(torch.stack(losses).mean()), **figures}
 
     def ends(self) -> Mapping[str, Mapping[str, float | str]]:
@@ -149,7 +128,8 @@ class DenoiserTrainee:
                 rows += [(f"noise {float(sigma[0]):.2g}", self.decode(noisy)), ("denoised", self.decode(denoised))]
             levels = noise_levels(18, self.parametrization.sigma_min, self.parametrization.sigma_max)
             drawn = heun_samples(lambda x, sigma: self._denoised(denoiser, x, sigma, conditions), noise, levels)
-        write_sheet(path, [*rows, ("samples", self.decode(drawn))])
+        rows.append(("samples", self.decode(drawn)))
+        write_sheet(path, [(name, self._range.unit(images)) for name, images in rows])
 
     def _generator(self, purpose: str, step: int) -> torch.Generator:
         place = self.accelerator.process_index

@@ -72,7 +72,7 @@ def write_priors(
         card: with its networks and latent figures.
         tensors: role -> averaged weights.
         progress: at the end.
-        quality: measured figures.
+        quality: measured figures of these weights, those on held-back subjects as ``held_back`` with their ``error``.
         folder: below which the prior folders are made, each of its card's name.
 
     Returns:
@@ -90,7 +90,7 @@ def write_priors(
             "steps": progress.step,
             "seconds": round(progress.seconds),
             "device": device_words(prepared.accelerator.device),
-            "held_back_error": float(f"{progress.best:.4g}"),
+            "held_back_error": float(f"{quality['held_back']['error']:.4g}"),
             "scans": len(prepared.scans),
         },
     )

@@ -7,6 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def mean_psnr(images: Tensor, truth: Tensor, peak: float = 1.0) -> float:
+    """Mean over images of the PSNR in dB; (batch, channel, *spatial), of which ``peak`` is the range."""
+    error = (images - truth).square().flatten(1).mean(1) / peak**2
+    return float(-10 * error.clamp(min=1e-12).log10().mean())
+
+
 def gradient_difference(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of forward differences along all spatial axes; (batch, channel, *spatial) -> ()."""
     total = a.new_zeros(())

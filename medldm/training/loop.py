@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import math
 import signal
 import tempfile
 import threading
@@ -105,7 +105,8 @@ def train(
 
     Raises:
         KeyboardInterrupt: asked to stop; the state is saved.
-        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written.
+        UsageError: ``E-TRN-12`` there is a state and ``resume`` is False, ``E-TRN-13`` nothing can be written,
+            ``E-TRN-14`` a loss is not finite; what was saved before it is kept.
     """
     run, path = config.run, folder / _STATE
     progress = _resumed(state, path, config, resume=resume)
@@ -118,9 +119,10 @@ def train(
     if progress.step == 0 and config.begin_at:
         # What there is to be gained on: the held-back error of the prior as it was.
         _look(trainee, progress, folder, tell, {}, since_look, leader=leader)
+    stalled = _stalled(progress, config)
     with Interruption() as interruption:
-        while progress.step < run.steps:
-            if progress.step == cool_down_begins(run) and leader:
+        while progress.step < run.steps and not stalled:
+            if not progress.cooled and progress.step >= cool_down_begins(run) and leader:
                 state.save(_level_state(path), progress)
             for meter in (lately, since_look):
                 meter.start()
@@ -128,27 +130,35 @@ def train(
             for meter in (lately, since_look):
                 meter.add(trainee.images(progress.step))
             progress.step += 1
+            progress.cooled = progress.step > cool_down_begins(run)
             now = time.monotonic()
             progress.seconds = spent + now - began
             if now - told > 2 or progress.step == run.steps:
                 told = now
                 _tell_step(progress, run.steps, losses, lately, tell)
-            if progress.step % run.check_every == 0 or progress.step == run.steps:
+            sound = all(map(math.isfinite, losses.values()))
+            if sound and (progress.step % run.check_every == 0 or progress.step == run.steps):
                 _look(trainee, progress, folder, tell, losses, since_look, leader=leader)
-            over, asked, stalled = agree(
-                (stop_after is not None and now - began > stop_after, interruption.asked, _stalled(progress, config))
+            over, asked, stalled, ruined = agree(
+                (
+                    stop_after is not None and now - began > stop_after,
+                    interruption.asked,
+                    _stalled(progress, config),
+                    not sound,
+                )
             )
+            if ruined:
+                raise _not_finite(progress.step, losses)
             if leader and (now - saved > run.save_every or over or asked):
                 saved = now
                 state.save(path, progress)
             if asked:
                 raise KeyboardInterrupt
-            if stalled:
-                tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
-                break
-            if over and progress.step < run.steps:
+            if over and progress.step < run.steps and not stalled:
                 tell("train", f"left at step {progress.step} of {run.steps}; --resume goes on", {})
                 return None
+    if stalled:
+        tell("train", f"no gain since step {progress.best_step}: it has learnt enough", {})
     if leader:
         state.save(path, progress)
     return progress
@@ -189,8 +199,8 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
         return Progress()
     progress = state.load(path)
     level = _level_state(path)
-    # A run made longer goes on from where the rate was level: from the cooled state it would have to warm up again.
-    if progress.step < config.run.steps and level.is_file():
+    # A run made longer goes on from where the rate was level: from a cooled state it would have to warm up again.
+    if progress.cooled and progress.step < config.run.steps and level.is_file():
         before = state.load(level)
         if before.step < cool_down_begins(config.run) and before.step < progress.step:
             return before
@@ -199,10 +209,19 @@ def _resumed(state: TrainingState, path: Path, config: TrainConfig, *, resume: b
 
 
 def _stalled(progress: Progress, config: TrainConfig) -> bool:
-    if not progress.history or progress.step % config.run.check_every:
-        return False
-    looks = (progress.step - progress.best_step) // config.run.check_every
-    return looks >= config.run.patience
+    looks = [row["step"] for row in progress.history]
+    return progress.step in looks and sum(step > progress.best_step for step in looks) >= config.run.patience
+
+
+def _not_finite(step: int, losses: Mapping[str, float]) -> UsageError:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return UsageError(
+        "E-TRN-14",
+        f"The training was ended at step {step}, whose loss is not finite: {values}.",
+        why="Nothing more can be learnt after it; a state that was saved before it is kept.",
+        fix="Look for wild values in the scans, or train with a smaller optimiser.rate into another folder; in "
+        "place of run.precision bf16, --resume --set run.precision=no may get further from that state.",
+    )
 
 
 def _look(
@@ -257,8 +276,3 @@ def _require_writable(folder: Path) -> None:
             why="State, pictures and the prior are kept there.",
             fix="Choose another --out.",
         ) from error
-
-
-def discard_state(folder: Path) -> None:
-    """Remove what a finished run no longer needs."""
-    shutil.rmtree(folder, ignore_errors=True)

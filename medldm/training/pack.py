@@ -16,9 +16,10 @@ from torch import Tensor
 from medldm.errors import UsageError
 from medldm.inference import Noise
 from medldm.training.config import TrainConfig
-from medldm.training.pack_file import picture, write_pack
+from medldm.training.pack_file import largest_size, picture, write_pack
 from medldm.training.patches import ABOVE, axis_shares
 from medldm.training.training_scan import TrainingScan
+from medldm.training.unit_range import range_of
 
 # A piece is this much larger than the largest patch, which is moved, turned and zoomed within it.
 _ROOM = 1.35
@@ -62,7 +63,8 @@ def pack(
         Size of the file.
 
     Raises:
-        UsageError: ``E-TRN-42`` it cannot be written, ``E-TRN-43`` too small a size for any choice.
+        UsageError: ``E-TRN-42`` it cannot be written, ``E-TRN-43`` too small a size for any choice,
+            ``E-TRN-44`` something else is there.
     """
     sources = [source for scan in scans for source in _sources(scan, config)]
     _fill(sources, config, max_bytes - _SPARE)
@@ -144,11 +146,11 @@ def _runs(scan: TrainingScan, axis: int, config: TrainConfig) -> Iterator[Traini
     slab = min(config.patches.slab, scan.data.shape[axis])
     order = [axis, *(a for a in range(3) if a != axis)]
     whole = scan.data.permute(order)
-    size = _piece_size(config)
+    size, values = _piece_size(config), range_of(config, is_mr=scan.is_mr)
     generator = Noise(config.seed, f"{scan.subject}/{axis}").stream("pack")
     for place in _spread(whole.shape[0] // slab):
         run = whole[place * slab : (place + 1) * slab]
-        inside = run > ABOVE
+        inside = values.unit(run) > ABOVE
         if float(inside.float().mean()) < _EMPTY:
             continue
         rows, columns = (_extent(inside.any(0).any(1 - a), size, generator) for a in (0, 1))
@@ -156,7 +158,7 @@ def _runs(scan: TrainingScan, axis: int, config: TrainConfig) -> Iterator[Traini
 
 
 def _blocks(scan: TrainingScan, config: TrainConfig) -> Iterator[TrainingScan]:
-    size = _piece_size(config)
+    size, values = _piece_size(config), range_of(config, is_mr=scan.is_mr)
     counts = [max(1, math.ceil(n / size)) for n in scan.data.shape]
     generator = Noise(config.seed, scan.subject).stream("pack")
     places = [(z, y, x) for z in range(counts[0]) for y in range(counts[1]) for x in range(counts[2])]
@@ -168,7 +170,7 @@ def _blocks(scan: TrainingScan, config: TrainConfig) -> Iterator[TrainingScan]:
         ]
         z, y, x = (slice(c, c + size) for c in corner)
         block = scan.data[z, y, x]
-        if float((block > ABOVE).float().mean()) >= _EMPTY:
+        if float((values.unit(block) > ABOVE).float().mean()) >= _EMPTY:
             yield _cut(scan, block, [0, 1, 2])
 
 
@@ -183,7 +185,7 @@ def _cut(scan: TrainingScan, data: Tensor, order: Sequence[int]) -> TrainingScan
 
 
 def _piece_size(config: TrainConfig) -> int:
-    return math.ceil(_ROOM * max(shape.size for shape in config.patches.shapes))
+    return math.ceil(_ROOM * largest_size(config.patches))
 
 
 def _extent(inside: Tensor, size: int, generator: np.random.Generator) -> slice:

@@ -27,7 +27,7 @@ from medldm.priors.card import Intensity
 from medldm.training.config import DataOptions, PatchOptions
 from medldm.training.training_scan import TrainingScan, is_held_back
 
-_FORMAT, _VERSION, _MANIFEST = "medldm packed training scans", 1, "manifest.json"
+_FORMAT, _VERSION, _MANIFEST = "medldm packed training scans", 2, "manifest.json"
 # Fine where soft tissue lies, coarser in lung, bone and metal.
 _HU = np.concatenate(
     (np.arange(-1024, -200, 16), np.arange(-200, 300, 4), np.arange(300, 1000, 11), np.linspace(1000, 3000, 15))
@@ -77,8 +77,9 @@ def write_pack(
         patches: likewise.
 
     Raises:
-        UsageError: ``E-TRN-42`` it cannot be written.
+        UsageError: ``E-TRN-42`` it cannot be written, ``E-TRN-44`` something else is there.
     """
+    require_place(path)
     rows = []
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -91,7 +92,8 @@ def write_pack(
                 rows.append({"file": name, "shape": list(piece.data.shape), **_facts_of(piece)})
             manifest = {
                 **{"format": _FORMAT, "version": _VERSION, "notice": "Training scans. Research use only."},
-                **{"intensity": _plain(data), "dimensions": patches.dimensions, "slab": patches.slab, "pieces": rows},
+                **_made_for(data, patches),
+                **{"size": largest_size(patches), "pieces": rows},
             }
             entry = zipfile.ZipInfo(_MANIFEST)
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -104,6 +106,26 @@ def write_pack(
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def require_place(path: Path) -> None:
+    """Refuse (``E-TRN-44``) to write where anything but a packed set lies: ``-o`` may be a slip for a scan."""
+    if not path.exists() or _is_pack(path):
+        return
+    raise UsageError(
+        "E-TRN-44",
+        f"{path} exists and is no packed set of training scans.",
+        why="It would be lost.",
+        fix="Choose another --out, or move it away.",
+    )
+
+
+def _is_pack(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(json.loads(archive.read(_MANIFEST))["format"] == _FORMAT)
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        return False
 
 
 def read_pack(path: Path, data: DataOptions, patches: PatchOptions) -> list[TrainingScan]:
@@ -134,7 +156,9 @@ def read_pack(path: Path, data: DataOptions, patches: PatchOptions) -> list[Trai
 
 
 def _require_same(path: Path, manifest: Mapping[str, Any], data: DataOptions, patches: PatchOptions) -> None:
-    wanted = {"intensity": _plain(data), "dimensions": patches.dimensions, "slab": patches.slab}
+    wanted = _made_for(data, patches)
+    # Smaller patches are cut from the same pieces.
+    wanted["size"] = max(largest_size(patches), manifest["size"])
     for name, value in wanted.items():
         if manifest[name] != value:
             raise UsageError(
@@ -143,6 +167,23 @@ def _require_same(path: Path, manifest: Mapping[str, Any], data: DataOptions, pa
                 why="The pieces were chosen, and their values stored, for that.",
                 fix="Pack the scans again with this configuration.",
             )
+
+
+def largest_size(patches: PatchOptions) -> int:
+    """Samples along each axis of the largest patch."""
+    return max(shape.size for shape in patches.shapes)
+
+
+def _made_for(data: DataOptions, patches: PatchOptions) -> dict[str, Any]:
+    """What must be the same where the pieces are trained on, as JSON gives it back."""
+    across = {
+        "planes": {name: share for name, share in sorted(patches.planes.items()) if share > 0},
+        "cube": patches.cube,
+    }
+    return {
+        **{"intensity": _plain(data), "dimensions": patches.dimensions, "slab": patches.slab},
+        **(across if patches.dimensions == 2 else {}),
+    }
 
 
 def _piece(row: Mapping[str, Any], file: bytes, data: DataOptions) -> TrainingScan:

@@ -27,12 +27,11 @@ def pairs_job(prepared: Prepared, card: PriorCard) -> str:
         card: of the regressor, with its measurement.
     """
     plain, facts = prepared.config.plain(), entries_of(card)
-    scans = [(scan.subject, tuple(scan.data.shape), scan.held_back) for scan in prepared.scans]
     parts = [
         {name: plain[name] for name in ("data", "pairs", "augmentation", "seed")},
         {name: plain["patches"][name] for name in ("planes", "cube")},
         {name: facts[name] for name in ("modality", "quantity", "intensity", "complex", "regression")},
-        scans,
+        [scan.identity for scan in prepared.scans],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -34,6 +34,7 @@ from medldm.training.config import TrainConfig
 from medldm.training.patches import ABOVE, FILLED, TRIES, padded, slice_axis
 from medldm.training.sampler import Sampler
 from medldm.training.training_scan import TrainingScan
+from medldm.training.unit_range import UnitRange, range_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ def simulated(
 def _of_a_scan(
     host: Host, recipe: Recipe, model: PriorModel, scan: TrainingScan, config: TrainConfig, noise: Noise
 ) -> Iterator[Pairs]:
-    axis = slice_axis(scan, config.patches, noise.stream("axis"))
+    axis, values = slice_axis(scan, config.patches, noise.stream("axis")), range_of(config, is_mr=scan.is_mr)
     depth = scan.data.shape[axis]
     many = min(config.pairs.slices, depth)
     places = [int((k + 0.5) * depth / many) for k in range(many)]
@@ -118,7 +119,7 @@ def _of_a_scan(
         generator = noise.stream("measurement", sample=group)
         seed = int(generator.integers(2**31))
         chosen = places[group::groups]
-        images = scan.data.movedim(axis, 0)[chosen].float()
+        images = values.unit(scan.data.movedim(axis, 0)[chosen].float())
         facts = {**scan.facts, "plane": scan.planes[axis], "spacing_mm": within}
         if scan.is_mr and not scan.held_back:
             images, changed = augmentation.with_other_contrast(images, config.augmentation, generator)
@@ -126,6 +127,7 @@ def _of_a_scan(
                 facts.pop("contrast", None)
             if generator.uniform() < config.augmentation.bias:
                 images = augmentation.with_bias_field(images, generator)
+        images = values.model(images)
         apart = (chosen[-1] - chosen[0]) / (len(chosen) - 1) if len(chosen) > 1 else 1.0
         grid = Grid.isotropic(images.shape, (apart * scan.spacing[axis], *(scan.spacing[a] for a in rest)))
         start, truth = start_and_truth(host, replace(recipe, run={"seed": seed}), model, _physical(images, grid, model))
@@ -183,17 +185,19 @@ class PairSampler(Sampler):
         """See :class:`Sampler`; the channels are start and truth."""
         generator = self._noise.stream("pair", step=step, sample=item)
         pairs = self.pairs[self.drawn_source(generator)]
-        patch = _filled_patch(pairs, size, generator)
+        values = range_of(self.config, is_mr=pairs.is_mr)
+        patch = _filled_patch(pairs, values, size, generator)
         if not self.augment:
             return patch, self.known(pairs.facts)
         patch = patch.flip([axis for axis in (1, 2) if generator.uniform() < 0.5])
         change = self.config.augmentation
         if pairs.is_mr and generator.uniform() < change.gain:
-            patch = patch * math.exp(generator.uniform(-1, 1) * math.log(change.gain_range))
+            gain = math.exp(generator.uniform(-1, 1) * math.log(change.gain_range))
+            patch = values.model(gain * values.unit(patch))
         return patch, self.told(pairs.facts, generator)
 
 
-def _filled_patch(pairs: Pairs, size: int, generator: np.random.Generator) -> Tensor:
+def _filled_patch(pairs: Pairs, values: UnitRange, size: int, generator: np.random.Generator) -> Tensor:
     """(2, size, size) from a random place, tried again while the truth holds little but air."""
     best, most = torch.zeros(0), -1.0
     for _ in range(TRIES):
@@ -201,7 +205,7 @@ def _filled_patch(pairs: Pairs, size: int, generator: np.random.Generator) -> Te
         top, left = (int(generator.integers(0, max(1, n - size + 1))) for n in pairs.truth.shape[1:])
         window = (number, slice(top, top + size), slice(left, left + size))
         patch = torch.stack((pairs.start[window], pairs.truth[window])).float()
-        filled = float((patch[1] > ABOVE).float().mean())
+        filled = float((values.unit(patch[1]) > ABOVE).float().mean())
         if filled > most:
             best, most = patch, filled
         if filled > FILLED:

@@ -15,9 +15,10 @@ from medldm.training.config import PatchOptions, TrainConfig
 from medldm.training.generic_images import generic_images
 from medldm.training.sampler import Sampler
 from medldm.training.training_scan import TrainingScan
+from medldm.training.unit_range import UnitRange, range_of
 
 _GENERIC_IMAGES, _GENERIC_SIZE = 384, 256
-# A patch counts as filled when this share of it is above this model value; air alone teaches little.
+# A patch counts as filled when this share of it is above this value of the unit range; air alone teaches little.
 FILLED, ABOVE = 0.1, 0.08
 TRIES = 4
 
@@ -37,6 +38,7 @@ class PatchSampler(Sampler):
     ) -> None:
         super().__init__(scans, config, conditioning, augment=augment)
         self.scans = list(scans)
+        self._ranges = {is_mr: range_of(config, is_mr=is_mr) for is_mr in {scan.is_mr for scan in self.scans}}
         two = config.patches.dimensions == 2
         self._generic_share = config.data.generic if augment and two else 0.0
         self._generic = (
@@ -67,12 +69,16 @@ class PatchSampler(Sampler):
         patch = augmentation.turned(augmentation.mirrored(patch[None], generator), generator)
         if generator.uniform() < 0.5:
             patch = patch * generator.uniform(0.2, 1.2)
+        patch = UnitRange.of(self.config.card.intensity).model(patch)
         return padded(patch.repeat(options.slab, 1, 1), (options.slab, size, size))
 
     def _cut(self, scan: TrainingScan, generator: np.random.Generator, size: int) -> tuple[Tensor, dict[str, Value]]:
         options, change = self.config.patches, self.config.augmentation
         if options.dimensions == 3:
-            patch, spacing = _block(scan, generator, size), float(np.prod(scan.spacing)) ** (1 / 3)
+            patch, spacing = (
+                _block(scan, self._ranges[scan.is_mr], generator, size),
+                float(np.prod(scan.spacing)) ** (1 / 3),
+            )
             return self._mirrored(patch, generator), {**scan.facts, "spacing_mm": spacing}
         axis = slice_axis(scan, options, generator)
         across = [a for a in range(3) if a != axis]
@@ -80,7 +86,7 @@ class PatchSampler(Sampler):
         zoomed = self.augment and generator.uniform() < change.resample
         matrix = augmentation.resample_matrix(change, generator) if zoomed else torch.eye(2)
         reach = math.ceil(size * float(matrix.abs().sum(1).max())) + 4 if zoomed else size
-        patch = _filled_region(scan, axis, options.slab, reach, generator)
+        patch = _filled_region(scan, self._ranges[scan.is_mr], axis, options.slab, reach, generator)
         if zoomed:
             patch = augmentation.resampled(patch, matrix, size)
             spacing *= math.sqrt(abs(float(torch.linalg.det(matrix))))
@@ -97,6 +103,7 @@ class PatchSampler(Sampler):
     def _intensities(self, patch: Tensor, scan: TrainingScan, generator: np.random.Generator) -> tuple[Tensor, bool]:
         options, changed = self.config.augmentation, False
         if scan.is_mr:
+            patch = self._ranges[scan.is_mr].unit(patch)
             patch, changed = augmentation.with_other_contrast(patch, options, generator)
             if generator.uniform() < options.rim:
                 patch = augmentation.with_rim(patch, generator)
@@ -107,6 +114,7 @@ class PatchSampler(Sampler):
             # The scale of MR is a percentile of the start image, which its errors move.
             if generator.uniform() < options.gain:
                 patch = patch * math.exp(generator.uniform(-1, 1) * math.log(options.gain_range))
+            patch = self._ranges[scan.is_mr].model(patch)
         return patch, changed
 
 
@@ -132,7 +140,9 @@ def slice_axis(scan: TrainingScan, options: PatchOptions, generator: np.random.G
     return int(np.searchsorted(np.cumsum(shares) / total, generator.uniform(), side="right"))
 
 
-def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generator: np.random.Generator) -> Tensor:
+def _filled_region(
+    scan: TrainingScan, values: UnitRange, axis: int, slab: int, size: int, generator: np.random.Generator
+) -> Tensor:
     """(slab, size, size) from a random place, tried again while it holds little but air; padded by its edge."""
     best, most = torch.zeros(0), -1.0
     for _ in range(TRIES):
@@ -141,7 +151,7 @@ def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generato
         slices = scan.data.narrow(axis, first, min(slab, depth - first)).movedim(axis, 0)
         top, left = (int(generator.integers(0, max(1, n - size + 1))) for n in slices.shape[1:])
         region = slices[:, top : top + size, left : left + size].float()
-        filled = float((region > ABOVE).float().mean())
+        filled = float((values.unit(region) > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
         if filled > FILLED:
@@ -149,14 +159,14 @@ def _filled_region(scan: TrainingScan, axis: int, slab: int, size: int, generato
     return padded(best, (slab, size, size))
 
 
-def _block(scan: TrainingScan, generator: np.random.Generator, size: int) -> Tensor:
+def _block(scan: TrainingScan, values: UnitRange, generator: np.random.Generator, size: int) -> Tensor:
     """(1, size, size, size) from a random place, tried again while it holds little but air."""
     best, most = torch.zeros(0), -1.0
     for _ in range(TRIES):
         corner = [int(generator.integers(0, max(1, n - size + 1))) for n in scan.data.shape]
         z, y, x = (slice(c, c + size) for c in corner)
         region = scan.data[z, y, x].float()
-        filled = float((region > ABOVE).float().mean())
+        filled = float((values.unit(region) > ABOVE).float().mean())
         if filled > most:
             best, most = region, filled
         if filled > FILLED:

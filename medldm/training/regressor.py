@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from medldm.inference.denoiser import Denoiser
 from medldm.inference.parametrization import Parametrization
-from medldm.training.averaging import WeightAverage, averaged
-from medldm.training.batches import Batches
+from medldm.training.averaging import averaged
 from medldm.training.config import TrainConfig
-from medldm.training.sampler import Sampler, held_back_patches
+from medldm.training.image_losses import mean_psnr
+from medldm.training.learner import Learner
+from medldm.training.sampler import Sampler
 from medldm.training.sheet import write_sheet
 
 _SHOWN = 6
@@ -22,7 +23,7 @@ _SHOWN = 6
 _MAGNIFIED = 4.0
 
 
-class RegressorTrainee:
+class RegressorTrainee(Learner):
     """A network learning what a start image lacks.
 
     Args:
@@ -43,18 +44,8 @@ class RegressorTrainee:
         held_back: Sampler,
         accelerator: Accelerator,
     ) -> None:
-        self.config, self.parametrization, self.accelerator = config, parametrization, accelerator
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.to(accelerator.device)
-        options = config.optimiser
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), options.rate, betas=options.betas, weight_decay=options.decay, fused=True
-        )
-        self.average = WeightAverage(self.network, options.average)
-        compiled = torch.compile(self.network) if config.run.compile else self.network
-        self._prepared, self._optimiser = accelerator.prepare(compiled, self.optimiser)
-        self._batches = Batches(trained, accelerator, config.run)
-        self._looked = held_back_patches(held_back, config, accelerator.device)
+        super().__init__(network, config, trained, held_back, accelerator, channels_last=True)
+        self.parametrization = parametrization
 
     def learn(self, step: int, rate: float) -> Mapping[str, float]:
         """See :class:`medldm.training.loop.Trainee`."""
@@ -65,31 +56,20 @@ class RegressorTrainee:
             lambda x, level: self._prepared(x, level, condition), start, start.new_zeros(len(start))
         )
         loss = (made - truth).abs().mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.optimiser.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self.average.update(self.network, step)
-        return {"loss": float(loss.detach())}
-
-    def images(self, step: int) -> int:
-        """See :class:`medldm.training.loop.Trainee`."""
-        return self._batches.images(step)
+        return {"loss": self._step(loss, step, rate)}
 
     def look(self) -> Mapping[str, float]:
         """Mean absolute error and PSNR of the averaged network on held-back patches, and PSNR of their start images."""
         start, truth, made = self._made()
         return {
             "error": float((made - truth).abs().mean()),
-            "dB": _decibel(made, truth),
-            "dB of the start": _decibel(start, truth),
+            "dB": mean_psnr(made, truth, self._range.span),
+            "dB of the start": mean_psnr(start, truth, self._range.span),
         }
 
     def draw(self, path: Path) -> None:
         """Start images, what the network makes of them, truths and errors of held-back patches."""
-        start, truth, made = (images[:_SHOWN] for images in self._made())
+        start, truth, made = (self._range.unit(images[:_SHOWN]) for images in self._made())
         rows = [("start", start), ("made", made), ("truth", truth)]
         errors = [(f"{name} error", 0.5 + _MAGNIFIED * (images - truth)) for name, images in rows[:2]]
         write_sheet(path, [*rows, *errors])
@@ -103,9 +83,3 @@ class RegressorTrainee:
             parts = zip(start.split(_SHOWN), conditions.split(_SHOWN), strict=True)
             made = torch.cat([denoiser(x, x.new_zeros(len(x)), told) for x, told in parts])
         return start, truth, made
-
-
-def _decibel(images: Tensor, truth: Tensor) -> float:
-    """Mean over images of the PSNR in model values, of peak 1."""
-    error = (images - truth).square().flatten(1).mean(1)
-    return float(-10 * error.clamp(min=1e-12).log10().mean())

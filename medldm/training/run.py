@@ -35,6 +35,7 @@ from medldm.training.regressor import RegressorTrainee
 from medldm.training.sampler import held_back_patches
 from medldm.training.state import Progress, TrainingState
 from medldm.training.state_space import StateSpace
+from medldm.training.unit_range import UnitRange
 
 # Patches on which the latent's mean and spread are measured.
 _MEASURED_STEPS = 24
@@ -82,7 +83,7 @@ def train_autoencoder(
         unseen, _ = held_back_patches(prepared.held_back, prepared.config, device)
         figures = measure_latent(cast(Autoencoder, trainee.network), seen.to(device), unseen)
     latent = Latent(figures.scale, figures.shift, figures.gain, figures.error)
-    psnr = -20 * math.log10(max(figures.error, 1e-6))
+    psnr = -20 * math.log10(max(figures.error / UnitRange.of(card.intensity).span, 1e-6))
     quality = {
         "held_back": dict(trainee.look()),
         "psnr": {"bound": psnr - _PSNR_ROOM, "on": f"held-back patches, less {_PSNR_ROOM:g} dB"},

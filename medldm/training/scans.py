@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from medldm.data import Quantity, Volume
 from medldm.errors import InputRefused, MedldmError, UsageError
 from medldm.host import Host
@@ -18,6 +20,7 @@ from medldm.priors.planes import pose_of
 from medldm.training.config import DataOptions, PatchOptions, ScanRule
 from medldm.training.pack_file import read_pack
 from medldm.training.scan_kind import read_by_rule
+from medldm.training.subject import subject_of
 from medldm.training.training_scan import TrainingScan, is_held_back
 
 
@@ -67,10 +70,15 @@ def read_scans(
             "E-TRN-02",
             f"{'No' if not held else 'Every'} subject is held back.",
             why="Some subjects must be trained on, and others tell when it has learnt enough.",
-            fix=f"Correct data.held_back; the subjects are {', '.join(sorted(held | trained)[:12])}, ...",
+            fix=f"Correct data.held_back or data.held_back_share; the subjects are {_listed(held | trained)}. Where "
+            "these are not people, 'subject' of a rule under data.rules names them by a part of the path.",
         )
     tell(f"{len(scans)} scans: {len(trained)} subjects to train on, {len(held)} held back")
     return scans
+
+
+def _listed(subjects: set[str]) -> str:
+    return ", ".join(sorted(subjects)[:12]) + (", ..." if len(subjects) > 12 else "")
 
 
 def _require_expressions(options: DataOptions) -> None:
@@ -107,7 +115,8 @@ def _read(
         images = [case for case in cases if isinstance(case, Volume)]
         if len(images) < len(cases):
             tell(f"left out {relative}: a measurement, and images are trained on")
-        return [_scan(image, relative, rule, options) for image in images]
+        subject = subject_of(relative, rule.subject, folder=path.is_dir())
+        return [_scan(image, subject, rule, options) for image in images]
     except UsageError:
         raise
     except MedldmError as error:
@@ -161,7 +170,7 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -> TrainingScan:
+def _scan(volume: Volume, subject: str, rule: ScanRule, options: DataOptions) -> TrainingScan:
     if rule.modality not in options.intensity:
         raise UsageError(
             "E-TRN-05",
@@ -169,10 +178,15 @@ def _scan(volume: Volume, relative: str, rule: ScanRule, options: DataOptions) -
             fix=f"Add data.intensity.{rule.modality}, as in the card.",
         )
     image = volume.data.abs() if volume.data.is_complex() else volume.data
-    named = re.search(rule.subject, relative) if rule.subject else None
-    subject = named.group(1) if named and named.groups() else Path(relative).name.partition(".")[0]
     pose = pose_of(volume.grid)
     data = model_map(options.intensity[rule.modality], image, volume.quantity)(image).half()
+    if not bool(torch.isfinite(data).all()):
+        raise InputRefused(
+            "E-TRN-07",
+            f"Values from {float(image.min()):.4g} to {float(image.max()):.4g} {volume.quantity} lie too far out.",
+            why="In model values some of them are no numbers in half precision, in which scans are kept.",
+            fix="Replace what pads the scan by a value that air has.",
+        )
     z, y, x = (volume.grid.spacing[axis] for axis in pose.order)
     return TrainingScan(
         data=data.permute(pose.order).flip(pose.mirrored).contiguous(),

@@ -28,6 +28,7 @@ class Progress:
         best: smallest held-back error so far.
         best_step: when that was.
         history: one row per look at the held-back subjects.
+        cooled: whether the learning rate of the last step was falling towards the end of the run.
     """
 
     step: int = 0
@@ -35,6 +36,7 @@ class Progress:
     best: float = float("inf")
     best_step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    cooled: bool = False
 
 
 class TrainingState:
@@ -101,7 +103,8 @@ class TrainingState:
                         fix="Resume with the same configuration, or train into another folder.",
                     )
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            progress = Progress(**json.loads(facts["progress"]))
+            # A file that does not say whether it is cooled may be of a finished run.
+            progress = Progress(**{"cooled": True, **json.loads(facts["progress"])})
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 "E-TRN-10",

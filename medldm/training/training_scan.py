@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -35,6 +37,14 @@ class TrainingScan:
     subject: str
     weight: float
     held_back: bool
+
+    @cached_property
+    def identity(self) -> tuple[object, ...]:
+        """What makes two scans the same, plain enough for JSON; the values by their hash."""
+        values = hashlib.sha256(self.data.contiguous().numpy().data).hexdigest()
+        told = sorted(self.facts.items())
+        place = self.planes, [float(f"{spacing:.6g}") for spacing in self.spacing]
+        return self.subject, self.held_back, self.is_mr, self.weight, told, *place, tuple(self.data.shape), values
 
 
 def is_held_back(subject: str, options: DataOptions) -> bool:
