@@ -227,9 +227,12 @@ def test_left_and_resumed_gives_the_same_weights_and_simulates_once(
 
 def test_another_measurement_is_another_training(host: Host, scans: Path, tmp_path: Path) -> None:
     assert _train(host, scans, tmp_path, "ct", stop_after=1e-9) == []
+    kept = tmp_path / "out" / "training" / "pairs.safetensors"
+    before = kept.read_bytes()
     fewer = {**CT["acquisition"], "views": 10}
     with pytest.raises(UsageError, match="E-TRN-11"):
         _train(host, scans, tmp_path, "ct", resume=True, recipe=_recipe("ct", acquisition=fewer))
+    assert kept.read_bytes() == before
 
 
 def test_measurements_of_one_scan_differ_and_slices_are_spread(host: Host, scans: Path, tmp_path: Path) -> None:

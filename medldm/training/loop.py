@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from medldm.errors import UsageError
 from medldm.training.config import TrainConfig
 from medldm.training.schedule import cool_down_begins, learning_rate
-from medldm.training.state import Progress, TrainingState
+from medldm.training.state import Progress, TrainingState, require_job
 from medldm.training.throughput import Meter, peak_gib
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
@@ -182,9 +182,23 @@ def _level_state(path: Path) -> Path:
     return path.with_name("state-before-cool-down.safetensors")
 
 
-def require_resume(folder: Path, *, resume: bool) -> None:
-    """Refuse (``E-TRN-12``) a folder that holds the state of a training, unless it is to be resumed."""
-    if not resume and (folder / _STATE).is_file():
+def require_resume(folder: Path, *, resume: bool, job: str = "") -> None:
+    """Refuse a folder that holds the state of a training, unless it is to be resumed.
+
+    Args:
+        folder: of the training.
+        resume: whether it is.
+        job: of the training, where what comes before its state is loaded takes long.
+
+    Raises:
+        UsageError: ``E-TRN-12`` it is not to be resumed, ``E-TRN-11`` the state is of another job.
+    """
+    path = folder / _STATE
+    if not path.is_file():
+        return
+    if resume and job:
+        require_job(path, job)
+    if not resume:
         raise UsageError(
             "E-TRN-12",
             f"{folder} holds the state of a training.",

@@ -169,7 +169,9 @@ def train_regressor(
     options = {"facts": prepared.trained.conditioning.size, **_options(card, "denoiser")}
     card = replace(card, networks={"denoiser": options})
     require_cards(prepared, card, out)
-    require_resume(out / "training", resume=resume)
+    job = hashlib.sha256(f"{prepared.job()} {pairs_job(prepared, card)}".encode()).hexdigest()
+    # Another training's pairs are not overwritten before its state is seen to be another's.
+    require_resume(out / "training", resume=resume, job=job)
     with place.main_process_first():
         pairs = _pairs(host, recipe, card, prepared, out / "training" / "pairs.safetensors", tell)
     trained, held_back = (
@@ -179,7 +181,6 @@ def train_regressor(
     network = network_of(prepared.family, "denoiser", options, config)
     row = parametrization_of(card.prediction, card.sigma)
     trainee = RegressorTrainee(network, row, config, trained, held_back, place)
-    job = hashlib.sha256(f"{prepared.job()} {pairs_job(prepared, card)}".encode()).hexdigest()
     state = TrainingState({"denoiser": (trainee.network, trainee.optimiser, trainee.average)}, job)
     progress = _trained(trainee, state, prepared, out, tell, resume=resume, stop_after=stop_after)
     if progress is None or not place.is_main_process:

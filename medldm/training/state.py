@@ -95,23 +95,12 @@ class TrainingState:
         try:
             with safe_open(path, framework="pt") as file:
                 facts = file.metadata() or {}
-                if facts.get("job") != self.job:
-                    raise UsageError(
-                        "E-TRN-11",
-                        f"{path} is the state of another training.",
-                        why="The configuration or the scans have changed in more than the section run.",
-                        fix="Resume with the same configuration, or train into another folder.",
-                    )
+                _require_job(path, facts, self.job)
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
             # A file that does not say whether it is cooled may be of a finished run.
             progress = Progress(**{"cooled": True, **json.loads(facts["progress"])})
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                "E-TRN-10",
-                f"{path} is no whole training state.",
-                why=type(error).__name__,
-                fix="Delete it and train anew.",
-            ) from error
+            raise _no_state(path, error) from error
         for name, (module, optimiser, average) in self.modules.items():
             module.load_state_dict(_below(tensors, f"{name}/weights/"))
             if average is not None:
@@ -119,6 +108,39 @@ class TrainingState:
             optimiser.load_state_dict(_optimiser_state(optimiser, _below(tensors, f"{name}/optimiser/")))
             _lay_out_as_weights(optimiser)
         return progress
+
+
+def require_job(path: Path, job: str) -> None:
+    """Refuse a file that :meth:`TrainingState.load` would refuse by what it says of itself, before there are networks.
+
+    Args:
+        path: of a saved state.
+        job: that is to be gone on with.
+
+    Raises:
+        UsageError: ``E-TRN-10`` not a state, ``E-TRN-11`` of another job.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            _require_job(path, file.metadata() or {}, job)
+    except (SafetensorError, OSError) as error:
+        raise _no_state(path, error) from error
+
+
+def _require_job(path: Path, facts: Mapping[str, str], job: str) -> None:
+    if facts.get("job") != job:
+        raise UsageError(
+            "E-TRN-11",
+            f"{path} is the state of another training.",
+            why="The configuration or the scans have changed in more than the section run.",
+            fix="Resume with the same configuration and scans, or train into another folder.",
+        )
+
+
+def _no_state(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        "E-TRN-10", f"{path} is no whole training state.", why=type(error).__name__, fix="Delete it and train anew."
+    )
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
