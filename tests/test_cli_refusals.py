@@ -96,6 +96,8 @@ def test_a_folder_may_be_inspected_from_within(brain: Path, tmp_path: Path, monk
         (("--set", "acquisition.noise.std=-1"), 2, "E-OPT-"),
         (("--set", "solver.name=tw"), 4, "E-PLG-"),
         (("--set", "acquisition.physics=mir"), 4, "E-PLG-"),
+        (("--set", "outputs.write=[nifti, nifti]"), 2, "E-RCP-08"),
+        (("--set", "outputs.write=[nifti, nifti]", "--dry-run"), 2, "E-RCP-08"),
         (("--prior", "brain"), 4, "E-PRI-"),
         (("--slices", "40"), 2, "E-CLI-03"),
         (("--slices", "40:60"), 3, "E-GEO-23"),
