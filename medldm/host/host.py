@@ -124,7 +124,9 @@ class Host:
             try:
                 add(app=added)
                 merge(app, added)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _log.warning("the plugin %r added no commands: %s", one.row.name, error, exc_info=True)
 
     def case_finished(self, case: str, record: dict[str, Any]) -> None:
@@ -135,7 +137,9 @@ class Host:
                 continue
             try:
                 look(case=case, record=copy.deepcopy(record))
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _log.warning("the plugin %r failed in case_finished: %s", one.row.name, error, exc_info=True)
 
 
