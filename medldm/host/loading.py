@@ -46,6 +46,10 @@ class PluginRow:
     components: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
 
+    def answers_to(self, name: str) -> bool:
+        """Whether it is the plugin of that name, or would offer a component called so, ``name`` or ``kind/name``."""
+        return name == self.name or any(name in (label, label.partition("/")[2]) for label in self.rejected)
+
 
 @dataclass(frozen=True)
 class Loaded:
