@@ -121,6 +121,17 @@ def test_wrong_words_are_named(
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [(("--samples", "3"), "E-UNC-01"), (("--set", "outputs.maps=5"), "E-RCP-10")]
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    words: tuple[str, ...], code: str, brain: Path, recipe: Path, tmp_path: Path
+) -> None:
+    base = ("reconstruct", brain, "--simulate", "-r", recipe, "-o", tmp_path / "out", *words)
+    told = [run(*base), run(*base, "--dry-run")]
+    assert [(exit_code, f"error {code}" in text) for exit_code, _, text in told] == [(2, True)] * 2
+
+
 def test_no_output_folder_is_named(brain: Path, recipe: Path) -> None:
     code, _, text = run("reconstruct", brain, "--simulate", "-r", recipe)
     assert code == 2
