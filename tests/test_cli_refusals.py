@@ -96,6 +96,8 @@ def test_a_folder_may_be_inspected_from_within(brain: Path, tmp_path: Path, monk
         (("--set", "acquisition.noise.std=-1"), 2, "E-OPT-"),
         (("--set", "solver.name=tw"), 4, "E-PLG-"),
         (("--set", "acquisition.physics=mir"), 4, "E-PLG-"),
+        (("--set", "outputs.write=[nifti, nifti]"), 2, "E-RCP-08"),
+        (("--set", "outputs.write=[nifti, nifti]", "--dry-run"), 2, "E-RCP-08"),
         (("--prior", "brain"), 4, "E-PRI-"),
         (("--slices", "40"), 2, "E-CLI-03"),
         (("--slices", "40:60"), 3, "E-GEO-23"),
@@ -117,6 +119,17 @@ def test_wrong_words_are_named(
     assert f"error {code}" in text
     assert got == exit_code
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("--samples", "3"), "E-UNC-01"), (("--set", "outputs.maps=5"), "E-RCP-10")]
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    words: tuple[str, ...], code: str, brain: Path, recipe: Path, tmp_path: Path
+) -> None:
+    base = ("reconstruct", brain, "--simulate", "-r", recipe, "-o", tmp_path / "out", *words)
+    told = [run(*base), run(*base, "--dry-run")]
+    assert [(exit_code, f"error {code}" in text) for exit_code, _, text in told] == [(2, True)] * 2
 
 
 def test_no_output_folder_is_named(brain: Path, recipe: Path) -> None:

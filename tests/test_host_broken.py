@@ -100,6 +100,15 @@ def test_a_broken_plugin_is_a_row_and_everything_else_works(
     "source",
     [
         "import sys; sys.exit(3)",
+        'import pytest; pytest.skip("not on this machine", allow_module_level=True)',
+        "class Stop(BaseException): pass\nraise Stop",
+        """
+        from medldm import hookimpl
+
+        @hookimpl
+        def register_solvers(register):
+            raise BaseException("in the hook")
+        """,
         "import a_package_that_is_not_there",
         "def broken(:",
         """
@@ -114,6 +123,31 @@ def test_a_broken_plugin_is_a_row_and_everything_else_works(
 def test_other_ways_to_be_broken(install: Install, source: str) -> None:
     install("hosttest-wrong", plugin=source)
     assert row(load_host(), "hosttest-wrong").status == "error"
+
+
+def test_a_lazy_module_whose_hook_cannot_be_imported_is_that_plugins_error(install: Install) -> None:
+    source = """
+        def __dir__():
+            return [*globals(), "register_metrics"]
+
+        def __getattr__(name):
+            if name == "register_metrics":
+                from a_package_that_is_not_there import register_metrics
+            raise AttributeError(name)
+    """
+    install("hosttest-fine")
+    install("hosttest-wrong", plugin=source)
+    host = load_host()
+    broken = row(host, "hosttest-wrong")
+    assert (broken.status, broken.code) == ("error", "E-PLG-04")
+    assert "a_package_that_is_not_there" in broken.error
+    assert row(host, "hosttest-fine").status == "ok"
+
+
+def test_an_interrupt_is_no_error_of_a_plugin(install: Install) -> None:
+    install("hosttest-wrong", plugin="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_host()
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,23 @@ def test_matrix_is_whole_at_any_width() -> None:
     assert shown[80].count("a-solver-of-length-7") == 2 and "does not run with" in shown[80]
 
 
+@pytest.mark.parametrize("command", ["show", "check"])
+@pytest.mark.parametrize("name", ["clitest_lost", "adapted", "operators/adapted"])
+def test_an_adapter_whose_package_is_missing_is_answered_with_the_command(command: str, name: str, site: Path) -> None:
+    source = PLUGIN.replace("{name}", "adapted").replace("{package}", "clitest_lost")
+    needing = 'packages={"not-on-any-index": "pip install that-one"}, summary='
+    (site / "clitest_lost" / "plugin.py").write_text(source.replace("summary=", needing))
+    result = run(command, name)
+    assert result.exit_code == 4
+    assert "E-PLG-16" in result.stderr and "pip install that-one" in result.stderr
+
+
+def test_a_blocked_plugin_is_not_checked() -> None:
+    result = CliRunner().invoke(app, ["--no-plugin", "clitest_sound", "plugins", "check", "clitest_sound"])
+    assert result.exit_code == 4
+    assert "E-PLG-16" in result.stderr and "blocked by name" in result.stderr
+
+
 @pytest.mark.parametrize("width", ["80", "400"])
 def test_matrix_of_the_installed_plugins_is_readable(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", width)

@@ -131,5 +131,7 @@ def test_a_whole_section_is_replaced() -> None:
 def test_another_solver_has_other_options() -> None:
     recipe = load_recipe("mri-4x", ["solver.iterations=4", "solver.name=cgls"])
     assert recipe.solver == {"name": "cgls", "iterations": 4}
+    spaced = load_recipe("mri-4x", ["solver.iterations=4", " solver.name = cgls"])
+    assert spaced.solver == recipe.solver
     same = load_recipe("mri-4x")
     assert load_recipe("mri-4x", [f"solver.name={same.solver['name']}"]).solver == same.solver

@@ -101,7 +101,10 @@ def main() -> None:
     warnings.setFormatter(logging.Formatter("warning %(message)s"))
     logging.getLogger("medldm").addHandler(warnings)
     _add_plugin_commands()
-    app()
+    # Commands of medldm guard themselves; what those of plugins raise comes as far as here.
+    code = guarded(app, as_json="--json" in sys.argv[1:], verbose=True)
+    if code:
+        sys.exit(code)
 
 
 def _add_plugin_commands() -> None:

@@ -61,7 +61,8 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
                 "error E-MEM-03: The GPU is out of memory.\nhint: --device cpu, or fewer --slices.", as_json, "E-MEM-03"
             )
             return 5
-        text = f"error E-BUG-01: Unexpected {type(error).__name__}: {error}\nhint: run again with -v and report it."
+        hint = "report it with the traceback that follows." if verbose else "run again with -v and report it."
+        text = f"error E-BUG-01: Unexpected {type(error).__name__}: {error}\nhint: {hint}"
         _print(text, as_json, "E-BUG-01")
         if verbose:
             traceback.print_exc()

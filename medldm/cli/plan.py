@@ -12,7 +12,9 @@ from rich.table import Table
 from medldm.data import ReadRequest
 from medldm.host import Host
 from medldm.pipeline.chosen_prior import choose_prior
+from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.estimate import estimate_seconds
+from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory, in_words
 from medldm.pipeline.output import require_free
 from medldm.pipeline.reading import read_case
@@ -20,6 +22,7 @@ from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.reconstruct import cut, require_measurement
 from medldm.pipeline.reference import read_compared, reference_on
 from medldm.pipeline.results import require_writable
+from medldm.pipeline.sampling import check_samples
 
 
 def show_plan(
@@ -44,7 +47,11 @@ def show_plan(
     if truth is not None:
         reference_on(case.grid, read_compared(host, truth, ReadRequest(modality=case.modality)))
     require_measurement(case, simulate=simulate)
-    memory = check_memory(host, recipe, case, limit, choose_prior(host, recipe, case))
+    prior = choose_prior(host, recipe, case)
+    choose_coherence(host, recipe)
+    check_samples(recipe, prior)
+    chosen_maps(recipe)
+    memory = check_memory(host, recipe, case, limit, prior)
     require_writable(host, recipe, case)
     with Console(stderr=True).status("Timing the first steps, on a few slices"):
         seconds = estimate_seconds(host, memory.streamed(recipe), case, device)

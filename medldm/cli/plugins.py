@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +71,6 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
         if as_json:
             print_rows("components", [_described(host, entry) for entry in entries])
             return
-        _refuse_broken(host, name, entries)
         for entry in entries:
             _print_component(host, entry)
 
@@ -161,14 +159,6 @@ def _described(host: Host, entry: Entry) -> dict[str, Any]:
         return {**asdict(entry), "schema": host.schema(entry.kind, entry.name)}
     except MedldmError as error:
         return {**asdict(entry), "error": error.as_dict()}
-
-
-def _refuse_broken(host: Host, name: str, entries: Sequence[Entry]) -> None:
-    from medldm.errors import ComponentMissing
-
-    row = next((row for row in host.plugins if row.name == name), None)
-    if not entries and row is not None and row.status != "ok":
-        raise ComponentMissing(row.code or "E-PLG-16", f"The plugin {name!r} is not usable.", why=row.error)
 
 
 def _print_component(host: Host, entry: Entry) -> None:

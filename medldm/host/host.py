@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import typer
 
 _log = logging.getLogger(__name__)
+_WAYS_BACK = {"absent": "Install it with that command.", "blocked": "Unblock it, see docs/concepts/plugins.md."}
 
 
 class Host:
@@ -74,13 +75,25 @@ class Host:
         """The components of a plugin, the components of that name in every kind, or the one called ``kind/name``.
 
         Raises:
-            ComponentMissing: ``E-PLG-14`` when no component and no plugin, not even a broken one, has this name.
+            ComponentMissing: ``E-PLG-14`` when no component and no plugin, not even a broken one, has this name; the
+                code of the plugin, or ``E-PLG-16``, when it is that of one which is not usable.
         """
         everything = [entry for kind in KINDS for entry in self.entries(kind)]
         found = [e for e in everything if name in (e.plugin, e.name, f"{e.kind}/{e.name}")]
         plugins = [row.name for row in self.plugins]
-        if found or name in plugins:
+        if found:
             return found
+        for row in self.plugins:
+            if row.status != "ok" and row.answers_to(name):
+                subject = f"The plugin {row.name!r}" if name == row.name else f"{name!r} of the plugin {row.name!r}"
+                raise ComponentMissing(
+                    row.code or "E-PLG-16",
+                    f"{subject} is not usable.",
+                    why=row.error,
+                    fix=_WAYS_BACK.get(row.status, ""),
+                )
+        if name in plugins:
+            return []
         known = {*plugins, *(entry.name for entry in everything)}
         raise ComponentMissing(
             "E-PLG-14",
@@ -124,7 +137,9 @@ class Host:
             try:
                 add(app=added)
                 merge(app, added)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _log.warning("the plugin %r added no commands: %s", one.row.name, error, exc_info=True)
 
     def case_finished(self, case: str, record: dict[str, Any]) -> None:
@@ -135,7 +150,9 @@ class Host:
                 continue
             try:
                 look(case=case, record=copy.deepcopy(record))
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _log.warning("the plugin %r failed in case_finished: %s", one.row.name, error, exc_info=True)
 
 

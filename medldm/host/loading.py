@@ -46,6 +46,10 @@ class PluginRow:
     components: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
 
+    def answers_to(self, name: str) -> bool:
+        """Whether it is the plugin of that name, or would offer a component called so, ``name`` or ``kind/name``."""
+        return name == self.name or any(name in (label, label.partition("/")[2]) for label in self.rejected)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -101,8 +105,10 @@ def _implementations(candidate: Candidate) -> dict[str, Callable[..., None]]:
     """The plugin's hooks by name, each a function of keyword arguments."""
     try:
         module = candidate.load()
-    # A plugin that calls sys.exit while it is imported must not end medldm either.
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    # Not every way to end an import is an Exception: sys.exit, pytest.skip and others must not end medldm either.
+    except BaseException as error:
         raise ComponentMissing(
             "E-PLG-01",
             f"The plugin {candidate.name!r} cannot be imported from {candidate.module!r}: {sentence(error)}",
@@ -110,15 +116,19 @@ def _implementations(candidate: Candidate) -> dict[str, Callable[..., None]]:
         ) from error
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    _refuse_unknown_hooks(candidate, module, manager)
     try:
+        # A lazy module imports what it names when it is looked at, and may fail at any of its names.
+        _refuse_unknown_hooks(candidate, module, manager)
         manager.register(module, candidate.name)
         manager.check_pending()
-    except Exception as error:
+    except (MedldmError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
         raise ComponentMissing(
             "E-PLG-04",
-            f"A hook of the plugin {candidate.name!r} does not fit its specification: {sentence(error)}",
-            fix="Give it the arguments that docs/concepts/plugins.md shows, or fewer.",
+            f"A hook of the plugin {candidate.name!r} does not fit its specification or cannot be loaded: "
+            f"{sentence(error)}",
+            fix="Give it the arguments that docs/concepts/plugins.md shows, or fewer; install what it imports.",
         ) from error
     found: dict[str, Callable[..., None]] = {}
     for caller in manager.get_hookcallers(module) or []:
@@ -168,9 +178,9 @@ def _register(candidate: Candidate, implementations: dict[str, Callable[..., Non
             continue
         try:
             implementations[hook](register=Registrar(staging, kind))
-        except MedldmError:
+        except (MedldmError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise ComponentMissing(
                 "E-PLG-02",
                 f"The hook {hook!r} of the plugin {candidate.name!r} raised {sentence(error)}",

@@ -194,7 +194,7 @@ class Recipe:
         Another ``solver.name`` drops the options of the solver that was there, which are not its own.
         """
         sections: dict[str, Any] = self.as_dict()
-        for assignment in sorted(assignments, key=lambda one: not one.strip().startswith("solver.name=")):
+        for assignment in sorted(assignments, key=lambda one: one.partition("=")[0].strip() != "solver.name"):
             path, equals, text = assignment.partition("=")
             keys = path.strip().split(".")
             if keys == ["coherence"] and text.strip() == NONE:

@@ -78,11 +78,18 @@ def writers_of(host: Host, recipe: Recipe) -> list[Writer]:
     """The writers that a recipe names; NIfTI by default.
 
     Raises:
-        UsageError: ``E-RCP-08`` it names none, ``E-PLG-08`` there is none of a name.
+        UsageError: ``E-RCP-08`` it names none, or one twice, ``E-PLG-08`` there is none of a name.
     """
     names = recipe.outputs.get("write", ["nifti"])
     if not isinstance(names, list) or not names:
         raise UsageError("E-RCP-08", f"outputs.write is {names!r}.", fix="For example: outputs.write=[nifti, dicom]")
+    if len(set(map(str, names))) < len(names):
+        raise UsageError(
+            "E-RCP-08",
+            f"outputs.write is {names!r}, which names a writer twice.",
+            why="The second would write the files of the first again, and a writer overwrites nothing.",
+            fix="Name each writer once, for example: outputs.write=[nifti, dicom]",
+        )
     return [cast(Writer, host.build("writers", str(name), {}, where="outputs.write")) for name in names]
 
 

@@ -64,15 +64,18 @@ def run_checks(host: Host, name: str | None = None) -> list[CheckRow]:
         name: of a plugin, of a component (all kinds), or ``"kind/name"``; None checks everything that is installed.
 
     Raises:
-        ComponentMissing: ``E-PLG-14`` when nothing has this name.
+        ComponentMissing: ``E-PLG-14`` when nothing has this name, ``E-PLG-16`` when it is blocked or absent.
     """
-    rows = [
-        CheckRow(row.name, "loads", "failed", row.error)
-        for row in host.plugins
-        if row.status == "error" and name in (None, row.name)
-    ]
+    broken = [row for row in host.plugins if row.status == "error" and (name is None or row.name == name)]
+    rows = [CheckRow(row.name, "loads", "failed", row.error) for row in broken]
     everything = [entry for kind in KINDS for entry in host.entries(kind)]
-    entries = everything if name is None else host.named(name)
+    if name is None:
+        entries = everything
+    elif broken:
+        # A sound plugin may have the name as well; it was loaded first.
+        entries = [entry for entry in everything if entry.plugin == name]
+    else:
+        entries = host.named(name)
     return rows + [row for entry in entries for row in check_entry(entry)]
 
 
