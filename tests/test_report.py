@@ -21,6 +21,7 @@ from medldm.pipeline.recipe import from_mapping
 from medldm.pipeline.slice_likeness import slice_likeness
 from medldm.report import write_report
 from medldm.report.chart import Line, chart
+from medldm.report.facts import geometry_rows
 from medldm.report.figures import colour_bar
 from medldm.report.methods import methods_text
 from medldm.report.page import page
@@ -108,6 +109,17 @@ def test_it_tells_the_numbers_of_this_run(out: Path) -> None:
     pictures = [value for tag, name, value in _Seen(_page(out)).attributes if tag == "svg" and name == "aria-label"]
     assert any("axial slice, right at the left" in label for label in pictures)
     assert all(pictures)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "said"), [(0.7, "-0.70, 3.00, 0.70 mm"), (5e-5, "-0.000050, 3.000000, 0.000050 mm")]
+)
+def test_the_first_voxel_is_told_to_a_part_of_a_voxel(spacing: float, said: str) -> None:
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = (-spacing, 3.0, spacing)
+    told = Volume(torch.zeros(2, 3, 4), Grid((2, 3, 4), affine)).as_record()
+    rows = {row[0]: row[1] for row in geometry_rows({"input": told})}
+    assert rows["First voxel (L, P, S)"] == said
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
