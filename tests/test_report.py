@@ -22,10 +22,10 @@ from medldm.pipeline.slice_likeness import slice_likeness
 from medldm.report import write_report
 from medldm.report.chart import Line, chart
 from medldm.report.facts import geometry_rows
-from medldm.report.figures import colour_bar
+from medldm.report.figures import Size, colour_bar, figure, scale_bar
 from medldm.report.methods import methods_text
 from medldm.report.page import page
-from medldm.report.templating import fingerprint, inline, plain
+from medldm.report.templating import fingerprint, inline, plain, source
 from medldm.report.verdict import verdict_of
 
 HOSTILE = {
@@ -281,6 +281,30 @@ def test_colour_bars_tell_plain_numbers(limits: tuple[float, float], said: tuple
     bar = colour_bar(Picture("image", limits, "HU", {}, np.zeros((1, 1, 1), np.uint8)))
     low, high = re.findall("<span>([^<]*)</span>", bar)
     assert (low, high) == (said[0], f"{said[1]} HU")
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(62.5, "50 mm"), (1.0, "1 mm"), (0.9, "500 µm"), (0.0156, "10 µm"), (1.04e-3, "1 µm"), (8e-4, "500 nm")],
+)
+def test_scale_bars_are_as_fine_as_the_image(most: float, said: str) -> None:
+    length, words = scale_bar(most)
+    assert words == said
+    assert 0.4 * most <= length <= most
+
+
+@pytest.mark.parametrize("width", [1000.0, 16.0, 0.6, 5e-3])
+def test_letters_and_bars_are_drawn_in_parts_of_the_picture(width: float) -> None:
+    levels = np.zeros((8, 8), np.uint8)
+    drawn = figure(Picture("image", (0.0, 1.0), "", {"axial": levels}, levels[None]), "axial", Size(width, width), "")
+    assert 'viewBox="0 0 100.000 100.000"' in drawn
+    lines = [float(number) for number in re.findall(r'(?:font-size|stroke-width)="([^"]*)"', drawn)]
+    assert len(lines) == 6 and all(0.5 < line < 10 for line in lines)
+    (bar,) = re.findall(r'<path class="bar" d="M[^h]*h([^"]*)"', drawn)
+    assert 10 <= float(bar) <= 25
+    # A length in px would count in the units of the drawing.
+    (rule,) = re.findall(r"\.letter \{[^}]*stroke-width: ([^;]*);", source("style.css"))
+    assert rule == "0.1em"
 
 
 def test_a_chart_draws_gaps_levels_and_nothing_at_all() -> None:
