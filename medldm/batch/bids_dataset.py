@@ -16,6 +16,7 @@ from medldm.batch.output_name import RECORDS, STATE
 from medldm.batch.row import Row
 from medldm.data.volume import Modality
 from medldm.errors import UsageError
+from medldm.pipeline.whole_file import whole_file
 
 BIDS_VERSION = "1.10.0"
 _DESCRIPTION = "dataset_description.json"
@@ -80,9 +81,8 @@ def describe_derivatives(source: Path, out: Path) -> None:
     ):
         target = out / name
         if not target.exists():
-            aside = target.with_name(f".{name}.{os.getpid()}.part")
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(target)
+            with whole_file(target) as aside:
+                aside.write_text(text, encoding="utf-8")
 
 
 def derivative(name: str, file: str) -> str | None:

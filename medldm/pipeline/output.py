@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ class OutputFolder:
     Attributes:
         path: the final folder.
         overwrite: whether a finished folder may be replaced.
+        token: of the names of what lies beside it meanwhile (``out.part-TOKEN``), which a run that is killed leaves.
+            Random: the number of a process comes again, in a container at the next run.
     """
 
     path: Path
     overwrite: bool
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @classmethod
     def open(cls, path: Path, source: Path | None, *, overwrite: bool = False) -> OutputFolder:
@@ -48,8 +51,8 @@ class OutputFolder:
     def _writable(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._aside.mkdir()
-            self._aside.rmdir()
+            self._beside("part").mkdir()
+            self._beside("part").rmdir()
         except OSError as error:
             raise UsageError(
                 "E-OUT-04",
@@ -57,9 +60,8 @@ class OutputFolder:
                 fix="Choose a folder that you may write to.",
             ) from error
 
-    @property
-    def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.part-{os.getpid()}")
+    def _beside(self, word: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{word}-{self.token}")
 
     @property
     def state_file(self) -> Path:
@@ -75,7 +77,7 @@ class OutputFolder:
         Returns:
             The files in their final place.
         """
-        aside = self._aside
+        aside = self._beside("part")
         try:
             aside.mkdir()
             files = write(aside)
@@ -99,7 +101,7 @@ class OutputFolder:
             try:
                 _replaceable(self.path, overwrite=self.overwrite)
             except UsageError as refusal:
-                rescued = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
+                rescued = self._beside("new")
                 aside.rename(rescued)
                 raise MedldmError(
                     "E-OUT-06",
@@ -107,7 +109,7 @@ class OutputFolder:
                     why=refusal.why,
                     fix="Look at both, and rename the one that you keep.",
                 ) from refusal
-        old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}")
+        old = self._beside("old")
         if self.path.is_dir():
             self.path.rename(old)
         try:

@@ -19,6 +19,7 @@ from medldm.data import Volume
 from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.pipeline.preview import canonical, difference, middle_slice, planes_seen, unit_of, window
 from medldm.pipeline.suite import Row
+from medldm.pipeline.whole_file import whole_file
 
 # Columns of a sheet, and the width of each in inches; what has more methods goes on below.
 _COLUMNS, _INCHES = 6, 2.3
@@ -56,9 +57,8 @@ class SuitePictures:
             _METHOD + row.method: middle_slice(canonical(image)[0], spacing, plane)[0],
             _AWAY + row.method: middle_slice(away, spacing, plane)[0],
         }
-        aside = path.with_suffix(".part.npz")
-        np.savez_compressed(aside, **kept)
-        aside.replace(path)
+        with whole_file(path) as aside:
+            np.savez_compressed(aside, **kept)
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
         """Draw a sheet of each measurement of these rows whose slices were kept; the files."""

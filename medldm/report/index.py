@@ -16,6 +16,7 @@ from markupsafe import Markup
 from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, load_pictures
+from medldm.pipeline.whole_file import whole_file
 from medldm.report.facts import duration, when
 from medldm.report.figures import broadest, size_of, thumbnail
 from medldm.report.page import REPORT, write_report
@@ -108,9 +109,8 @@ def write_index(folder: str | Path, missing: Sequence[Missing] = ()) -> Path:
         },
     )
     target = folder / INDEX
-    aside = folder / f"{INDEX}.part-{os.getpid()}"
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(target)
+    with whole_file(target) as aside:
+        aside.write_text(text, encoding="utf-8")
     return target
 
 
