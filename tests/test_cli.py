@@ -46,6 +46,7 @@ def test_a_dry_run_plans_and_writes_nothing(brain: Path, recipe: Path, tmp_path:
     code, stdout, _ = run("reconstruct", brain, "--simulate", "-r", recipe, "--dry-run", "--json")
     assert code == 0
     plan = json.loads(stdout)
+    assert plan["spacing_mm"] == [3.0, 1.1, 0.9]
     assert plan["memory_bytes"]["total"] > 0
     assert plan["seconds"] >= 0
     assert sorted(tmp_path.iterdir()) == before
@@ -53,6 +54,14 @@ def test_a_dry_run_plans_and_writes_nothing(brain: Path, recipe: Path, tmp_path:
         code, _, text = run("reconstruct", brain, *words, "-r", recipe, "--dry-run")
         assert code == 2 and refused in text
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_tells_spacings_of_nanometres(brain: Path, recipe: Path) -> None:
+    image = nib.load(brain)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([6.5e-4, 6.5e-4, 5e-5, 1])), brain)
+    code, stdout, _ = run("reconstruct", brain, "--simulate", "-r", recipe, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(stdout)["spacing_mm"] == [5e-5, 6.5e-4, 6.5e-4]
 
 
 def test_a_corrected_geometry_is_another_job(brain: Path, recipe: Path, tmp_path: Path) -> None:

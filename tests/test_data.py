@@ -68,6 +68,28 @@ def test_voxels_may_be_as_small_as_a_synchrotrons() -> None:
     assert Grid.isotropic((4, 5, 7), (6.5e-4, 6.5e-4, 6.5e-4)).spacing == pytest.approx((6.5e-4,) * 3)
 
 
+@pytest.mark.parametrize("spacing", [3.0, 0.5, 6.5e-4, 5e-5])
+def test_grids_are_compared_in_parts_of_a_voxel(spacing: float) -> None:
+    shape = (4, 64, 640)
+    grid = Grid.isotropic(shape, spacing)
+    headers = Grid(shape, grid.affine.astype(np.float32).astype(np.float64))
+    assert grid == headers and hash(grid) == hash(headers)
+    wider, beside = grid.affine.copy(), grid.affine.copy()
+    wider[:3, 2] *= 1.001  # 0.6 voxels at the end
+    beside[:3, 3] += 0.2 * spacing
+    finer = Grid.isotropic(shape, 0.9 * spacing)
+    for other in (Grid(shape, wider), Grid(shape, beside), finer, Grid.isotropic((4, 64, 641), spacing)):
+        assert grid != other and other != grid
+
+
+@pytest.mark.parametrize("spacing", [0.7, 6.5e-4, 5e-5])
+def test_a_grid_as_rows_keeps_every_voxel_in_its_place(spacing: float) -> None:
+    grid = Grid.isotropic((2, 640, 640), spacing)
+    rows = np.asarray(grid.as_rows())
+    last = rows[:, :3] @ (1, 639, 639) + rows[:, 3]
+    assert np.abs(last - grid.world((1, 639, 639))).max() < 0.01 * spacing
+
+
 def test_cropping_keeps_every_voxel_in_its_place() -> None:
     grid = oblique_grid()
     data = torch.arange(120.0).reshape(4, 5, 6)

@@ -73,6 +73,13 @@ def test_slices_beside_the_truth_have_no_range(tmp_path: Path) -> None:
     assert "one grid" in text and "--slices A:B" in text
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 2e-5])
+def test_slices_of_a_grid_however_fine(scale: float) -> None:
+    fine = Grid.isotropic(SHAPE, (scale, scale, scale))
+    assert slices_of(fine.cropped(slice(2, 4)), fine) == slice(2, 4)
+    assert slices_of(Grid.isotropic((2, 16, 14), 1.1 * scale), fine) is None
+
+
 def test_slices_of_a_grid() -> None:
     whole = Grid.isotropic(SHAPE, (3.0, 1.0, 1.0))
     assert slices_of(whole.cropped(slice(2, 9)), whole) == slice(2, 9)

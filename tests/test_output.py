@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from medldm.aside import whole_file
 from medldm.errors import MedldmError, UsageError
 from medldm.pipeline.output import OutputFolder, finished_record
 
@@ -23,6 +25,31 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert files == [out / "image.txt", out / "run.json"]
     assert finished_record(out) == {"files": {"image.txt": "a hash"}}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    left = [tmp_path / f"out.{word}-{os.getpid()}" for word in ("part", "old")]
+    for folder in left:
+        (folder / "half").mkdir(parents=True)
+    OutputFolder.open(out, None).fill(_write_one)
+    OutputFolder.open(out, None, overwrite=True).fill(_write_one)
+    assert sorted(tmp_path.iterdir()) == sorted([out, *left])
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "page.npz"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(target) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    with whole_file(target) as first, whole_file(target) as second:
+        assert first != second and first.suffix == ".npz"
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")])

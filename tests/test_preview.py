@@ -77,6 +77,7 @@ def test_padding_below_air_is_no_difference() -> None:
     scan = Volume(torch.tensor([[[-3024.0, -1000.0], [40.0, 1500.0]]]), grid, "HU", "CT")
     image = Volume(torch.tensor([[[-1000.0, -990.0], [50.0, 1500.0]]]), grid, "HU", "CT")
     assert difference(image, scan).data.tolist() == [[[0, 10], [10, 0]]]
+    assert difference(scan, scan).data.abs().max() == 0, "an image may hold less than air too"
     phased = Volume(torch.polar(torch.ones(1, 2, 2), torch.rand(1, 2, 2)), grid, "arbitrary", "MR")
     assert difference(Volume(torch.ones(1, 2, 2), grid, "arbitrary", "MR"), phased).data.abs().max() < 1e-6
     assert difference(image, Volume(image.data - 5000, grid, "arbitrary", "MR")).data.min() == 5000

@@ -21,10 +21,11 @@ from medldm.pipeline.recipe import from_mapping
 from medldm.pipeline.slice_likeness import slice_likeness
 from medldm.report import write_report
 from medldm.report.chart import Line, chart
-from medldm.report.figures import colour_bar
+from medldm.report.facts import geometry_rows
+from medldm.report.figures import Size, colour_bar, figure, scale_bar
 from medldm.report.methods import methods_text
 from medldm.report.page import page
-from medldm.report.templating import fingerprint, inline, plain
+from medldm.report.templating import fingerprint, inline, plain, source
 from medldm.report.verdict import verdict_of
 
 HOSTILE = {
@@ -108,6 +109,17 @@ def test_it_tells_the_numbers_of_this_run(out: Path) -> None:
     pictures = [value for tag, name, value in _Seen(_page(out)).attributes if tag == "svg" and name == "aria-label"]
     assert any("axial slice, right at the left" in label for label in pictures)
     assert all(pictures)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "said"), [(0.7, "-0.70, 3.00, 0.70 mm"), (5e-5, "-0.000050, 3.000000, 0.000050 mm")]
+)
+def test_the_first_voxel_is_told_to_a_part_of_a_voxel(spacing: float, said: str) -> None:
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = (-spacing, 3.0, spacing)
+    told = Volume(torch.zeros(2, 3, 4), Grid((2, 3, 4), affine)).as_record()
+    rows = {row[0]: row[1] for row in geometry_rows({"input": told})}
+    assert rows["First voxel (L, P, S)"] == said
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -269,6 +281,30 @@ def test_colour_bars_tell_plain_numbers(limits: tuple[float, float], said: tuple
     bar = colour_bar(Picture("image", limits, "HU", {}, np.zeros((1, 1, 1), np.uint8)))
     low, high = re.findall("<span>([^<]*)</span>", bar)
     assert (low, high) == (said[0], f"{said[1]} HU")
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(62.5, "50 mm"), (1.0, "1 mm"), (0.9, "500 µm"), (0.0156, "10 µm"), (1.04e-3, "1 µm"), (8e-4, "500 nm")],
+)
+def test_scale_bars_are_as_fine_as_the_image(most: float, said: str) -> None:
+    length, words = scale_bar(most)
+    assert words == said
+    assert 0.4 * most <= length <= most
+
+
+@pytest.mark.parametrize("width", [1000.0, 16.0, 0.6, 5e-3])
+def test_letters_and_bars_are_drawn_in_parts_of_the_picture(width: float) -> None:
+    levels = np.zeros((8, 8), np.uint8)
+    drawn = figure(Picture("image", (0.0, 1.0), "", {"axial": levels}, levels[None]), "axial", Size(width, width), "")
+    assert 'viewBox="0 0 100.000 100.000"' in drawn
+    lines = [float(number) for number in re.findall(r'(?:font-size|stroke-width)="([^"]*)"', drawn)]
+    assert len(lines) == 6 and all(0.5 < line < 10 for line in lines)
+    (bar,) = re.findall(r'<path class="bar" d="M[^h]*h([^"]*)"', drawn)
+    assert 10 <= float(bar) <= 25
+    # A length in px would count in the units of the drawing.
+    (rule,) = re.findall(r"\.letter \{[^}]*stroke-width: ([^;]*);", source("style.css"))
+    assert rule == "0.1em"
 
 
 def test_a_chart_draws_gaps_levels_and_nothing_at_all() -> None:

@@ -112,9 +112,9 @@ def test_few_slices_of_a_standing_plane_are_shown_from_the_front(one: Path) -> N
     assert broadest(picture) == "sagittal"
     # The strip of 3 mm by 64 mm stands in the middle of a frame that has room for letters and bar.
     drawn = figure(picture, "axial", Size(3.0, 64.0), "label")
-    assert 'viewBox="0 0 16.000 64.000"' in drawn
-    assert 'x="6.500" y="0.000" width="3.000" height="64.000"' in drawn
-    assert 'viewBox="0 0 60.000 40.000"' in figure(picture, "sagittal", Size(60.0, 40.0), "label")
+    assert 'viewBox="0 0 25.000 100.000"' in drawn
+    assert 'x="10.156" y="0.000" width="4.688" height="100.000"' in drawn
+    assert 'viewBox="0 0 100.000 66.667"' in figure(picture, "sagittal", Size(60.0, 40.0), "label")
 
 
 def test_an_index_over_nothing_is_refused(tmp_path: Path) -> None:

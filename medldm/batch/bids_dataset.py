@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import medldm
+from medldm.aside import whole_file
 from medldm.batch.found import Found, included
 from medldm.batch.output_name import RECORDS, STATE
 from medldm.batch.row import Row
@@ -80,9 +81,8 @@ def describe_derivatives(source: Path, out: Path) -> None:
     ):
         target = out / name
         if not target.exists():
-            aside = target.with_name(f".{name}.{os.getpid()}.part")
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(target)
+            with whole_file(target) as aside:
+                aside.write_text(text, encoding="utf-8")
 
 
 def derivative(name: str, file: str) -> str | None:

@@ -58,7 +58,7 @@ def show_plan(
     facts = {
         "case": case.name,
         "shape": list(case.grid.shape),
-        "spacing_mm": [round(step, 4) for step in case.grid.spacing],
+        "spacing_mm": [float(f"{step:.6g}") for step in case.grid.spacing],
         "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
         "memory_bytes": memory.as_dict(),
         "seconds": round(seconds, 1),

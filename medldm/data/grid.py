@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,16 @@ from medldm.errors import InputRefused
 
 # Patient directions: DICOM's LPS. Letter of the positive and of the negative direction.
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
+# Headers round steps and places, which adds up along an axis. A part of the voxel, whatever its size in mm.
+_SAME_VOXELS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
     """A regular, possibly oblique or sheared grid of voxels.
+
+    Two grids of one shape are equal where no voxel lies further than a twentieth of the finest spacing from its
+    counterpart.
 
     Attributes:
         shape: number of voxels along each tensor axis, ``(z, y, x)``.
@@ -62,7 +68,7 @@ class Grid:
             isinstance(other, Grid)
             and self.shape == other.shape
             and self.axes == other.axes
-            and bool(np.allclose(self.affine, other.affine, rtol=0, atol=1e-4))
+            and self._farthest(other) <= _SAME_VOXELS * min(*self.spacing, *other.spacing)
         )
 
     def __hash__(self) -> int:
@@ -108,9 +114,16 @@ class Grid:
         cosines = np.abs(self.directions)
         return max(permutations(range(3)), key=lambda worlds: cosines[worlds, range(3)].sum())
 
+    def _farthest(self, other: Grid) -> float:
+        """The largest distance in mm between a corner voxel and that of another grid of the same shape."""
+        corners = np.array(list(product(*((0, n - 1) for n in self.shape))))
+        return float(np.linalg.norm(self.world(corners) - other.world(corners), axis=1).max())
+
     def as_rows(self) -> list[list[float]]:
-        """The upper three rows of the affine, to a tenth of a micrometre, as plain JSON."""
-        return [[round(float(value), 4) for value in row] for row in self.affine[:3]]
+        """The upper three rows of the affine as plain JSON, no voxel a hundredth of itself out of its place."""
+        # The error of a step counts once for each voxel along its axis, and voxels may be of nanometres.
+        digits = max(4, 3 + math.ceil(math.log10(max(self.shape) / min(self.spacing))))
+        return [[round(float(value), digits) for value in row] for row in self.affine[:3]]
 
     def world(self, index: NDArray[np.float64] | Sequence[float]) -> NDArray[np.float64]:
         """LPS position in mm of a (possibly fractional) voxel index ``(..., 3)`` in z, y, x order."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from medldm.aside import not_written, part
+from medldm.aside import beside, new_token, not_written
 from medldm.errors import UsageError
 
 
@@ -57,7 +57,7 @@ class Received:
                 fix="Choose a new folder.",
             )
         self.folder = folder
-        self.aside = part(folder)
+        self.aside = beside(folder, "part", new_token())
         self.count = 0
 
     def __enter__(self) -> Self:

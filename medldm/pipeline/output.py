@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from medldm.aside import not_written, old, part
+from medldm.aside import beside, new_token, not_written
 from medldm.errors import MedldmError, UsageError
 
 # Of the files that are in the way as many are named.
@@ -24,10 +23,13 @@ class OutputFolder:
     Attributes:
         path: the final folder.
         overwrite: whether a finished folder may be replaced.
+        token: of the names of what lies beside it meanwhile (``out.part-TOKEN``), which a run that is killed leaves.
+            Random: the number of a process comes again, in a container at the next run.
     """
 
     path: Path
     overwrite: bool
+    token: str = field(default_factory=new_token)
 
     @classmethod
     def open(cls, path: Path, source: Path | None, *, overwrite: bool = False) -> OutputFolder:
@@ -48,14 +50,17 @@ class OutputFolder:
     def _writable(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part(self.path).mkdir()
-            part(self.path).rmdir()
+            self._beside("part").mkdir()
+            self._beside("part").rmdir()
         except OSError as error:
             raise UsageError(
                 "E-OUT-04",
                 f"The output folder {self.path} cannot be written: {error.strerror}.",
                 fix="Choose a folder that you may write to.",
             ) from error
+
+    def _beside(self, word: Literal["part", "old", "new"]) -> Path:
+        return beside(self.path, word, self.token)
 
     @property
     def state_file(self) -> Path:
@@ -71,7 +76,7 @@ class OutputFolder:
         Returns:
             The files in their final place.
         """
-        aside = part(self.path)
+        aside = self._beside("part")
         try:
             aside.mkdir()
             files = write(aside)
@@ -89,7 +94,7 @@ class OutputFolder:
             try:
                 _replaceable(self.path, overwrite=self.overwrite)
             except UsageError as refusal:
-                rescued = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
+                rescued = self._beside("new")
                 aside.rename(rescued)
                 raise MedldmError(
                     "E-OUT-06",
@@ -97,16 +102,16 @@ class OutputFolder:
                     why=refusal.why,
                     fix="Look at both, and rename the one that you keep.",
                 ) from refusal
-        before = old(self.path)
+        old = self._beside("old")
         if self.path.is_dir():
-            self.path.rename(before)
+            self.path.rename(old)
         try:
             aside.rename(self.path)
         except OSError:
-            if before.is_dir():
-                before.rename(self.path)
+            if old.is_dir():
+                old.rename(self.path)
             raise
-        shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def require_free(path: Path, source: Path | None, *, overwrite: bool) -> Path:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medldm.data import Grid, Volume
 from medldm.data.provenance import FAILED, GENERATIVE, RESEARCH_ONLY
@@ -118,10 +119,15 @@ def _columns(
 
 
 def difference(image: Volume, reference: Volume) -> Volume:
-    """Image minus reference, as pictures show it: of magnitudes, and with air where a scan in HU holds less."""
-    other = reference.data.abs() if reference.data.is_complex() else reference.data
-    other = other.clamp_min(AIR_HU) if reference.quantity == "HU" else other
-    return Volume((image.data.cpu() - other.cpu()).float(), image.grid)
+    """Image minus reference, as pictures show it: of magnitudes, and with air where one in HU holds less."""
+    return Volume((_shown_values(image) - _shown_values(reference)).float(), image.grid)
+
+
+def _shown_values(volume: Volume) -> Tensor:
+    """Magnitudes of complex values; of HU nothing below air, which holds padding and what a detector cannot tell."""
+    data = volume.data.cpu()
+    data = data.abs() if data.is_complex() else data
+    return data.clamp_min(AIR_HU) if volume.quantity == "HU" else data
 
 
 def largest(volume: Volume) -> float:

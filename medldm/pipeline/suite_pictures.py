@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from medldm.aside import whole_file
 from medldm.data import Volume
 from medldm.data.provenance import GENERATIVE, RESEARCH_ONLY
 from medldm.pipeline.preview import canonical, difference, middle_slice, planes_seen, unit_of, window
@@ -59,9 +60,8 @@ class SuitePictures:
             _METHOD + row.method: middle_slice(canonical(image)[0], spacing, plane)[0],
             _AWAY + row.method: middle_slice(away, spacing, plane)[0],
         }
-        aside = path.with_suffix(".part.npz")
-        np.savez_compressed(aside, **kept)
-        aside.replace(path)
+        with whole_file(path) as aside:
+            np.savez_compressed(aside, **kept)
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
         """Draw a sheet of each measurement of these rows whose slices were kept; the files."""

@@ -76,7 +76,11 @@ def _extent(grid: Record) -> str:
 
 
 def _corner(grid: Record) -> str:
-    return ", ".join(f"{float(row[3]):.2f}" for row in grid["affine_lps"]) + " mm" if "affine_lps" in grid else ""
+    if "affine_lps" not in grid:
+        return ""
+    finest = min(map(float, grid.get("spacing_mm", (1.0,))))
+    digits = max(2, 1 - math.floor(math.log10(finest)))  # a tenth of a voxel, which may be of nanometres
+    return ", ".join(f"{float(row[3]):.{digits}f}" for row in grid["affine_lps"]) + " mm"
 
 
 _GEOMETRY: dict[str, Callable[[Record], str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,12 @@ _SHARE_GAMMA = 0.5
 # Letters at the left, right, top and bottom of a plane.
 _LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sagittal": ("A", "P", "S", "I")}
 _DIRECTIONS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
-_BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+_UNITS_MM = {"mm": 1.0, "µm": 1e-3, "nm": 1e-6}
 _THUMBNAIL = 88
 # A few slices seen from the side are a strip, shown within a frame of at most so many times its shorter side.
 _LONGEST_FRAME = 4.0
+# Units of a drawing along its longer side, whatever that is in mm: letters and lines of nanometres are not drawn.
+_DRAWN = 100.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def size_of(pictures: Pictures, plane: str) -> Size:
 
 
 def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
-    """One slice as inline SVG, its units being mm.
+    """One slice as inline SVG with a scale bar.
 
     Args:
         picture: the image.
@@ -52,11 +55,13 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         size: of the plane.
         label: for those who do not see it.
     """
-    width, height = max(size.width, size.height / _LONGEST_FRAME), max(size.height, size.width / _LONGEST_FRAME)
-    font, margin = 0.055 * max(width, height), 0.02 * width
-    corner = f'x="{(width - size.width) / 2:.3f}" y="{(height - size.height) / 2:.3f}"'
+    framed = max(size.width, size.height / _LONGEST_FRAME), max(size.height, size.width / _LONGEST_FRAME)
+    scale = _DRAWN / max(framed)
+    width, height = framed[0] * scale, framed[1] * scale
+    across, down = size.width * scale, size.height * scale
+    font, margin = 0.055 * _DRAWN, 0.02 * width
+    corner = f'x="{(width - across) / 2:.3f}" y="{(height - down) / 2:.3f}"'
     left, right, top, bottom = _LETTERS[plane]
-    bar = next((mm for mm in _BARS_MM if mm <= 0.25 * width), _BARS_MM[-1])
     told = f"{label}. {plane} slice, {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top."
     letters = (
         (margin, height / 2, "start", "middle", left),
@@ -69,16 +74,26 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         f'dominant-baseline="{baseline}">{letter}</text>'
         for x, y, anchor, baseline, letter in letters
     )
-    line = height - margin - 0.4 * font
+    length, words = scale_bar(0.25 * framed[0])
+    bar, line = length * scale, height - margin - 0.4 * font
     return Markup(
         f'<svg class="slice" viewBox="0 0 {width:.3f} {height:.3f}" role="img" aria-label="{escape(told)}">'
-        f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" {corner} width="{size.width:.3f}" '
-        f'height="{size.height:.3f}" preserveAspectRatio="none"/>{texts}'
-        f'<path class="bar" d="M{margin:.2f} {line:.2f}h{bar}" stroke-width="{0.012 * width:.2f}"/>'
+        f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" {corner} width="{across:.3f}" '
+        f'height="{down:.3f}" preserveAspectRatio="none"/>{texts}'
+        f'<path class="bar" d="M{margin:.2f} {line:.2f}h{bar:.2f}" stroke-width="{0.012 * width:.2f}"/>'
         f'<text class="letter" x="{1.6 * margin + bar:.2f}" y="{line:.2f}" font-size="{0.8 * font:.2f}" '
-        f'dominant-baseline="central">{bar} mm</text>'
+        f'dominant-baseline="central">{words}</text>'
         "</svg>"
     )
+
+
+def scale_bar(most: float) -> tuple[float, str]:
+    """The longest bar of 1, 2 or 5 times a power of ten that is at most ``most`` mm long: in mm, and in words."""
+    power = math.floor(math.log10(most))
+    first = next(digit for digit in (5, 2, 1) if digit * 10.0**power <= most or digit == 1)
+    length = first * 10.0**power
+    unit = next((name for name, mm in _UNITS_MM.items() if length >= 0.999 * mm), "nm")
+    return length, f"{length / _UNITS_MM[unit]:.3g} {unit}"
 
 
 def colour_bar(picture: Picture) -> Markup:

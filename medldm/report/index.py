@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
-from medldm.aside import is_unfinished, part
+from medldm.aside import is_unfinished, whole_file
 from medldm.errors import InputRefused
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, load_pictures
@@ -109,9 +109,8 @@ def write_index(folder: str | Path, missing: Sequence[Missing] = ()) -> Path:
         },
     )
     target = folder / INDEX
-    aside = part(target)
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(target)
+    with whole_file(target) as aside:
+        aside.write_text(text, encoding="utf-8")
     return target
 
 

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 from markupsafe import Markup
 
+from medldm.aside import whole_file
 from medldm.errors import InputRefused, UsageError
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.pictures import PICTURES, Pictures, load_pictures
@@ -54,12 +55,10 @@ def write_report(folder: str | Path, file: str | Path | None = None) -> Path:
     folder = Path(folder)
     record, pictures = read_folder(folder)
     target = folder / REPORT if file is None else Path(file)
-    aside = target.with_name(target.name + ".part")
     try:
-        aside.write_text(page(record, pictures), encoding="utf-8")
-        aside.replace(target)
+        with whole_file(target) as aside:
+            aside.write_text(page(record, pictures), encoding="utf-8")
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise UsageError(
             "E-OUT-04", f"{target} cannot be written: {error.strerror}.", fix="Choose a file in a folder that exists."
         ) from error
