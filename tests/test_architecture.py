@@ -27,7 +27,7 @@ _DOWN = {
     "priors": {"inference", "operators", "data", "host", "errors"},
     "pipeline": {"priors", "inference", "operators", "data", "host", "aside", "errors"},
     "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
-    "batch": {"report", "pipeline", "priors", "inference", "operators", "data", "host", "errors"},
+    "batch": {"report", "pipeline", "priors", "inference", "operators", "data", "host", "aside", "errors"},
     "report": {"pipeline", "priors", "inference", "operators", "data", "host", "aside", "errors"},
     "pacs": {"aside", "errors"},
     "testing": {"pipeline", "priors", "inference", "operators", "data", "host", "errors"},
