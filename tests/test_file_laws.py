@@ -32,6 +32,9 @@ class RawReader:
         return [SeriesRow(1, "1", "raw", "CT", "", 1, shape, GRID.spacing, GRID.orientation)]
 
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
+        if self.broken != "deaf":
+            request.require_only_series(path)
+            request.require_only_volume(path)
         if self.broken == "bare":
             content = path.read_bytes()
         elif not path.is_file() or not path.read_bytes().startswith(b"RAW1"):
@@ -76,6 +79,7 @@ BROKEN_READERS: list[tuple[reader_laws.ReaderLaw, str]] = [
     (reader_laws.law_reading_is_repeatable, "litters"),
     (reader_laws.law_names_all_its_files, "unnamed"),
     (reader_laws.law_refuses_what_is_missing, "bare"),
+    (reader_laws.law_refuses_another_scan, "deaf"),
     (reader_laws.law_refuses_truncated_files, "padded"),
 ]
 

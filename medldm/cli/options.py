@@ -71,6 +71,13 @@ def read_request(
     kinds: dict[str, Literal["CT", "MR", "OT"]] = {"CT": "CT", "MR": "MR", "OT": "OT"}
     if modality is not None and modality.upper() not in kinds:
         raise UsageError("E-CLI-02", f"--modality {modality!r} is not known.", fix="--modality CT, or MR.")
+    if assume_orientation is not None and not _is_axis_code(assume_orientation):
+        raise UsageError(
+            "E-CLI-07",
+            f"--assume-orientation {assume_orientation!r} is no axis code.",
+            why="It names where the three stored axes point, one letter of each of R/L, A/P and S/I.",
+            fix="For example: --assume-orientation RAS",
+        )
     return ReadRequest(
         series=series,
         volume_index=volume_index,
@@ -79,6 +86,11 @@ def read_request(
         assume_orientation=assume_orientation,
         modality=None if modality is None else kinds[modality.upper()],
     )
+
+
+def _is_axis_code(text: str) -> bool:
+    """Whether it has one letter of each axis of the patient."""
+    return sorted(text.upper().translate(str.maketrans("LPI", "RAS"))) == ["A", "R", "S"]
 
 
 def slice_range(text: str | None) -> slice | None:

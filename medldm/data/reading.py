@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 from medldm.data.acquisition import Acquisition
 from medldm.data.provenance import Provenance
 from medldm.data.volume import Modality, Volume
-from medldm.errors import Problem
+from medldm.errors import InputRefused, Problem
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,34 @@ class ReadRequest:
     assume_orientation: str | None = None
     modality: Modality | None = None
     max_bytes: int = 16 * 2**30
+
+    def require_only_series(self, path: Path) -> None:
+        """Refuse another row than the only one there is, for readers of formats whose files hold one scan.
+
+        Raises:
+            InputRefused: E-IN-07.
+        """
+        if self.series not in (None, "#1", path.name):
+            raise InputRefused(
+                "E-IN-07",
+                f"{path.name} holds one scan, and none is {self.series!r}.",
+                why="Another scan than the one asked for would be taken.",
+                fix="Leave --series out.",
+            )
+
+    def require_only_volume(self, path: Path) -> None:
+        """Refuse another volume than the only one, for readers of formats whose scans have no fourth axis.
+
+        Raises:
+            InputRefused: E-IN-07.
+        """
+        if self.volume_index not in (None, 0):
+            raise InputRefused(
+                "E-IN-07",
+                f"Scans of {path.name} are one volume each; there is no volume {self.volume_index}.",
+                why="Another volume than the one asked for would be taken.",
+                fix="Leave --volume-index out.",
+            )
 
 
 @dataclass(frozen=True)

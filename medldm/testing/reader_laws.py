@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -129,6 +130,17 @@ def law_refuses_what_is_missing(example: ReaderExample, folder: Path) -> None:
     _require_refusal(example, folder / "missing", "a missing path")
 
 
+def law_refuses_another_scan(example: ReaderExample, folder: Path) -> None:
+    """Refuses a series and a volume that are not there, instead of reading what is."""
+    path = example.make(folder)
+    for request in (replace(example.request, series="#99"), replace(example.request, volume_index=99)):
+        try:
+            example.reader.read(path, request)
+        except MedldmError:
+            continue
+        require(False, f"what is there was read for the request {request}")
+
+
 def law_refuses_truncated_files(example: ReaderExample, folder: Path) -> None:
     """A scan whose files end early is refused with a code: no half image, no bare exception."""
     path = example.make(_inside(folder, "whole"))
@@ -172,5 +184,6 @@ READER_LAWS: tuple[ReaderLaw, ...] = (
     law_reading_is_repeatable,
     law_names_all_its_files,
     law_refuses_what_is_missing,
+    law_refuses_another_scan,
     law_refuses_truncated_files,
 )

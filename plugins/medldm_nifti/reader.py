@@ -82,9 +82,9 @@ class NiftiReader:
         """The one volume asked for.
 
         Raises:
-            InputRefused: E-NII-01 to E-NII-17, see the plugin's README.
+            InputRefused: E-NII-01 to E-NII-17, see the plugin's README, and E-IN-07 another scan than that of a file.
         """
-        file = self._choose(path, request.series)
+        file = self._choose(path, request)
         header, voxels = self._open(file)
         index = self._volume_index(header, request.volume_index, file)
         placement = place(header, file.name, request.assume_orientation)
@@ -130,9 +130,11 @@ class NiftiReader:
         # One row for a pair: its header stands for it.
         return [p for p in inside if not suffix(p).startswith(".img") and p.is_file() and self.accepts(p)]
 
-    def _choose(self, path: Path, series: str | None) -> Path:
+    def _choose(self, path: Path, request: ReadRequest) -> Path:
         if not path.is_dir():
+            request.require_only_series(path)
             return path
+        series = request.series
         files = self._files(path)
         named = {f"#{i}": f for i, f in enumerate(files, 1)} | {f.name: f for f in files}
         if series is None and len(files) == 1:

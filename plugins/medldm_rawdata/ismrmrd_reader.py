@@ -66,6 +66,7 @@ class IsmrmrdReader:
         Raises:
             InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
         """
+        request.require_only_volume(path)
         return [scan.acquisition for scan in _scans(path, request.max_bytes, request.series)]
 
 

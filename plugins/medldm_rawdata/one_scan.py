@@ -47,4 +47,5 @@ class OneScanReader(ABC):
             InputRefused: E-KSP-01 to E-KSP-18, see the plugin's README.
         """
         selected([""], request.series, path)
+        request.require_only_volume(path)
         return [self.scan(path, request.max_bytes).acquisition]

@@ -88,6 +88,7 @@ class CtPdReader:
             InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-16, E-PRJ-17, E-PRJ-20, E-PRJ-26, and E-PRJ-24 when there are
                 several scans and none, or another, is named; see the plugin's README.
         """
+        request.require_only_volume(path)
         cases, stated = _cases(path), Stated.beside(path)
         names = [f"#{index}" for index in range(1, len(cases) + 1)]
         if (request.series is None and len(cases) > 1) or request.series not in (None, *names):
