@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,39 @@ def test_the_vocabulary_of_needs_is_documented() -> None:
     assert {word: meaning.strip() for word, meaning in documented.items() if word in NEEDS} == NEEDS
 
 
-def installed(name: str, root: str, target: Path) -> dict[str, str]:
-    """A plugin of the page, its files under ``root`` there, installed; the environment in which it is found."""
+def written(root: str, target: Path) -> dict[str, str]:
+    """The files of a plugin of the page, those under ``root`` there, written as they stand."""
     files = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL))
     own = {title.removeprefix(root): text for title, text in files.items() if title.startswith(root)}
     for title, text in own.items():
         path = target / title
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
+    return own
+
+
+@pytest.mark.parametrize(("root", "package"), [("", "acme_binning"), ("shallow/", "acme_shallow")])
+def test_the_distributions_of_the_page_can_be_built(root: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling is not installed: pip install 'medldm[test]'")
+    own = written(root, tmp_path / "source")
+    project = tomllib.loads(own["pyproject.toml"])
+    # As pip calls it, in a process of its own: the backend builds what lies in the folder that it is started in.
+    code = (
+        f"import {project['build-system']['build-backend']} as backend; print(backend.build_wheel({str(tmp_path)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "source", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        held = set(wheel.namelist())
+    assert f"{project['project']['name'].replace('-', '_')}-1.0.dist-info/entry_points.txt" in held
+    assert {title for title in own if title.startswith(package)} <= held
+
+
+def installed(name: str, root: str, target: Path) -> dict[str, str]:
+    """A plugin of the page, its files under ``root`` there, installed; the environment in which it is found."""
+    own = written(root, target)
     project = tomllib.loads(own["pyproject.toml"])["project"]
     info = target / f"{name}-{project['version']}.dist-info"
     info.mkdir()
