@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from medldm.data import Grid, Volume
-from medldm.errors import UsageError
+from medldm.errors import OutOfMemory, UsageError
 from medldm.host import load_host
 from medldm.inference import Noise
 from medldm.pipeline.events import Teller
-from medldm.pipeline.memory import MemoryPlan, available_bytes, in_words, parse_bytes, plan_memory
+from medldm.pipeline.memory import MemoryPlan, available_bytes, check_memory, in_words, parse_bytes, plan_memory
 from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.recipe import load_recipe
 from medldm.pipeline.simulate import measure
@@ -85,6 +85,18 @@ def test_a_measurement_counts_as_it_is_and_not_as_the_options_would_make_it(
     measured = large.simulate(volume, Noise(1))
     assert small.bytes_needed(volume.grid, measured) == large.bytes_needed(volume.grid)
     assert small.bytes_needed(volume.grid) < large.bytes_needed(volume.grid)
+
+
+def test_a_hint_names_no_option_that_would_be_refused() -> None:
+    host, recipe = load_host(), load_recipe("mri-4x", classical=True)
+    image = Volume(torch.ones(2, 16, 12), Grid.isotropic((2, 16, 12)), "arbitrary", "MR")
+    hints = {}
+    for case in (image, measure(host, recipe, image, Teller())):
+        with pytest.raises(OutOfMemory, match="E-MEM-01") as refusal:
+            check_memory(host, recipe, case, 1000)
+        hints[type(case).__name__] = refusal.value.fix
+    assert "--slices" in hints["Volume"] and "--slices" not in hints["Acquisition"]
+    assert all("--max-memory" in hint for hint in hints.values())
 
 
 def test_peak_memory_sees_what_was_held() -> None:
