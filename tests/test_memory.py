@@ -12,13 +12,13 @@ import torch
 from prior_toys import card
 
 from medldm.data import AffineMap, Grid, Volume
-from medldm.errors import UsageError
+from medldm.errors import OutOfMemory, UsageError
 from medldm.host import load_host
 from medldm.inference import Noise
 from medldm.inference.live_memory import live_bytes
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.events import Teller
-from medldm.pipeline.memory import MemoryPlan, available_bytes, in_words, parse_bytes, plan_memory
+from medldm.pipeline.memory import MemoryPlan, available_bytes, check_memory, in_words, parse_bytes, plan_memory
 from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.prior_section import PriorSection
 from medldm.pipeline.recipe import load_recipe
@@ -120,6 +120,18 @@ def test_what_a_network_holds_is_planned(
     plan = Plan(Grid.isotropic(shape), False, AffineMap.identity("HU"), ())
     planned = ChosenPrior(Path(), of_it, PriorSection(slices_at_once=1), {}, plan).bytes_needed()
     assert held <= planned <= 2 * held
+
+
+def test_a_hint_names_no_option_that_would_be_refused() -> None:
+    host, recipe = load_host(), load_recipe("mri-4x", classical=True)
+    image = Volume(torch.ones(2, 16, 12), Grid.isotropic((2, 16, 12)), "arbitrary", "MR")
+    hints = {}
+    for case in (image, measure(host, recipe, image, Teller())):
+        with pytest.raises(OutOfMemory, match="E-MEM-01") as refusal:
+            check_memory(host, recipe, case, 1000)
+        hints[type(case).__name__] = refusal.value.fix
+    assert "--slices" in hints["Volume"] and "--slices" not in hints["Acquisition"]
+    assert all("--max-memory" in hint for hint in hints.values())
 
 
 def test_peak_memory_sees_what_was_held() -> None:

@@ -135,3 +135,12 @@ def test_another_solver_has_other_options() -> None:
     assert spaced.solver == recipe.solver
     same = load_recipe("mri-4x")
     assert load_recipe("mri-4x", [f"solver.name={same.solver['name']}"]).solver == same.solver
+
+
+def test_a_recipe_without_a_prior_is_classical_as_it_is() -> None:
+    measured = load_recipe("ct-measured-parallel")
+    assert not measured.prior
+    assert load_recipe("ct-measured-parallel", classical=True) == measured
+    with_prior = from_mapping("r", MINIMAL | {"prior": {"name": "brain"}})
+    with pytest.raises(UsageError, match="E-RCP-04"):
+        with_prior.without_prior()

@@ -166,7 +166,10 @@ def check_memory(
             "E-MEM-01",
             f"This run needs about {in_words(plan.total)}; {source} {in_words(allowed)}.",
             why="It would be killed in the middle, or make the machine swap.",
-            fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory.",
+            # Slices of a measurement may be coupled by its physics, and --slices is refused.
+            fix="Reconstruct fewer slices at a time with --slices, or raise --max-memory."
+            if measured is None
+            else "Raise --max-memory, or free memory.",
         )
     at_once = recipe.samples
     if allowed is not None and plan.solver:

@@ -166,10 +166,13 @@ class Recipe:
         """The recipe with its classical solver in place of the one that needs a prior.
 
         Where the start image is that solver's already, it begins at the start image of the physics, as that one did.
+        One that names neither a prior nor a classical solver is classical as it is.
 
         Raises:
             UsageError: E-RCP-04 it names no classical solver.
         """
+        if not self.prior and not self.classical:
+            return self
         self._require("classical", "name")
         start = {} if self.starts_at_classical else self.start
         solver = {"name": self.classical["name"], **options_of(self.classical)}
