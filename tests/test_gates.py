@@ -36,7 +36,15 @@ def test_chance_may_add_five_standard_deviations() -> None:
 
 def test_without_a_gate_nothing_fails() -> None:
     assert not failed_gates(fit(100.0), {})
-    assert not doubts(fit(100.0, slices=[[100.0]]), {}, exact=True)
+    assert not doubts(fit(1.9, slices=[[100.0]]), {}, exact=True)
+
+
+def test_without_a_gate_what_does_not_fit_is_doubted() -> None:
+    (found,) = doubts(fit(1.0, 5.37), {}, exact=False)
+    assert found == "chi of sample 1 is 5.37, above 2: the image does not explain its measurement"
+    assert doubts(fit(NAN), {}, exact=False)
+    assert not doubts(fit(2 + 4.9 * math.sqrt(2 / 50), degrees=50), {}, exact=False)
+    assert not doubts(fit(1.5, 5.37), {"chi_max": 1.0}, exact=False), "the gate has failed already"
 
 
 def test_a_sampler_that_fits_the_noise_is_doubted_and_a_mean_is_not() -> None:

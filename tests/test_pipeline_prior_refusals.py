@@ -132,7 +132,8 @@ def test_a_prior_that_the_solver_does_not_use_is_a_warning(host: Host, priors: P
     events: list[Event] = []
 
     def run(prior: dict[str, Any] | None) -> Any:
-        asked = recipe(prior, solver={"name": "cgls", "iterations": 2}, operator={"grid": "native"})
+        gates = {"gates": {"chi_max": 100.0}}  # two iterations do not fit, and of no gate that is a warning too
+        asked = recipe(prior, solver={"name": "cgls", "iterations": 2}, operator={"grid": "native"}, outputs=gates)
         return medldm.reconstruct(CT, recipe=asked, simulate=True, host=host, device="cpu", listeners=[events.append])
 
     without = run(None)

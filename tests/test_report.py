@@ -156,7 +156,16 @@ def test_the_verdict_follows_gates_and_warnings() -> None:
     assert verdict_of({**passed, "warnings": ["w"]}).status == "warned"
     failed = verdict_of({**passed, "warnings": ["w"], "gates_failed": ["f"]})
     assert (failed.status, failed.reasons) == ("failed", ("f", "w"))
-    assert "no limit" in verdict_of({"chi": [1.1]}).reasons[0]
+
+
+def test_what_was_not_checked_has_not_passed() -> None:
+    ungated = verdict_of({"chi": [1.1]})
+    assert (ungated.status, ungated.title) == ("unchecked", "Not checked")
+    assert "no limit" in ungated.reasons[0]
+    without = verdict_of({"chi": [], "recipe": {"outputs": {"gates": {"chi_max": 2.0}}}})
+    assert without.status == "unchecked" and "no chi" in without.reasons[0]
+    doubted = verdict_of({"chi": [5.37], "warnings": ["chi is 5.37"]})
+    assert (doubted.status, doubted.title) == ("warned", "Not checked, with warnings")
 
 
 def test_a_failed_gate_leaves_a_report_that_says_so(tmp_path: Path) -> None:

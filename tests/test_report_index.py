@@ -45,6 +45,15 @@ def test_failed_runs_come_first_then_outliers_then_warnings(one: Path, tmp_path:
     assert all(not row.outliers for row in rows if row.name.startswith("calm"))
 
 
+def test_what_was_not_checked_comes_before_what_passed(one: Path, tmp_path: Path) -> None:
+    _copy(one, tmp_path / "a", chi=[1.0])
+    _copy(one, tmp_path / "b", chi=[1.0], recipe={"name": "no gate"})
+    found = [(path, json.loads((path / "run.json").read_text())) for path in _finished(tmp_path)]
+    assert [(row.name, row.verdict.status) for row in _rows(tmp_path, found)] == [("b", "unchecked"), ("a", "passed")]
+    text = write_index(tmp_path).read_text(encoding="utf-8")
+    assert "1 not checked" in text and "1 passed" in text
+
+
 def test_outliers_are_told_from_the_median_of_enough_others() -> None:
     assert _distance(3.0, [1.0, 1.1, 0.9, 1.0]) == 0.0
     assert _distance(3.0, [1.0, 1.1, 0.9, 1.05, 0.95, 3.0]) > 3.5

@@ -75,7 +75,7 @@ def failed_gates(fit: Fit, gates: Mapping[str, Any]) -> list[str]:
 
 
 def doubts(fit: Fit, gates: Mapping[str, Any], *, exact: bool) -> list[str]:
-    """What is no failure but worth a warning: slices that do not fit, samples that fit the noise.
+    """What is no failure but worth a warning: what does not fit and no gate holds, samples that fit the noise.
 
     Args:
         fit: of the samples.
@@ -88,7 +88,11 @@ def doubts(fit: Fit, gates: Mapping[str, Any], *, exact: bool) -> list[str]:
     low = [sample for sample, value in enumerate(fit.chi) if value < 1 / limit - fit.chance()]
     if exact and low:
         found.append(f"{fit.named(low)}, far below 1: the noise is fitted, or it is stated too large")
-    if "chi_max" in gates:
+    if "chi_max" not in gates:
+        high = [sample for sample, value in enumerate(fit.chi) if not value <= limit + fit.chance()]
+        if high:
+            found.append(f"{fit.named(high)}, above {limit:g}: the image does not explain its measurement")
+    else:
         bad = {
             z
             for curve in fit.slices

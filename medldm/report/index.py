@@ -27,7 +27,7 @@ INDEX = "index.html"
 _DEEPEST = 6
 # From how many robust standard deviations on a number counts as an outlier of its recipe.
 _OUTLYING = 3.5
-_GRAVITY = {"failed": 0, "warned": 1, "passed": 2}
+_GRAVITY = {"failed": 0, "warned": 1, "unchecked": 2, "passed": 3}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _rows(folder: Path, found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list
 
 
 def _gravity(row: Row) -> int:
-    """Failed, then outliers, then warnings, then the rest."""
+    """Failed, then outliers, then warnings, then what was not checked, then the rest."""
     return 0 if row.verdict.status == "failed" else 1 if row.outliers else 1 + _GRAVITY[row.verdict.status]
 
 
