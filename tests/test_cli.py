@@ -186,6 +186,17 @@ def test_recipes_and_doctor_speak_json() -> None:
     assert {row["check"] for row in json.loads(text)["rows"]} >= {"medldm", "torch", "disk"}
 
 
+def test_what_is_said_of_torchvision_holds_for_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medldm.pipeline import diagnosis
+
+    monkeypatch.setattr(diagnosis, "find_spec", lambda name: name)
+    (found,) = [one for one in diagnosis._packages() if one.check == "torchvision"]
+    needing = [file.parent.name for file in (Path(__file__).parents[1] / "plugins").glob("*/plugin.py")
+               if "torchvision" in file.read_text()]  # fmt: skip
+    assert needing == ["medldm_deepinv"]
+    assert found.finding == "installed; of medldm only the plugin deepinv needs it"
+
+
 def test_inspect_lists_a_scan(brain: Path) -> None:
     code, text, _ = run("inspect", brain, "--json")
     assert code == 0
