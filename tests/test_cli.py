@@ -197,6 +197,18 @@ def test_what_is_said_of_torchvision_holds_for_the_plugins(monkeypatch: pytest.M
     assert found.finding == "installed; of medldm only the plugin deepinv needs it"
 
 
+def test_simulate_refuses_a_file_that_exists_before_it_measures(
+    brain: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "scan.acq.safetensors"
+    there.write_text("mine")
+    monkeypatch.setattr("medldm.pipeline.simulate.measure", None)
+    for name in (there, tmp_path / "scan"):
+        code, _, text = run("simulate", brain, "-r", recipe, "-o", name)
+        assert code == 2 and "E-OUT-03" in text
+    assert there.read_text() == "mine"
+
+
 def test_inspect_lists_a_scan(brain: Path) -> None:
     code, text, _ = run("inspect", brain, "--json")
     assert code == 0
