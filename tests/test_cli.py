@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -193,6 +194,41 @@ def test_recipes_and_doctor_speak_json() -> None:
     code, text, _ = run("doctor", "--json")
     assert code == 0
     assert {row["check"] for row in json.loads(text)["rows"]} >= {"medldm", "torch", "disk"}
+
+
+def test_what_is_said_of_torchvision_holds_for_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medldm.pipeline import diagnosis
+
+    monkeypatch.setattr(diagnosis, "find_spec", lambda name: name)
+    (found,) = [one for one in diagnosis._packages() if one.check == "torchvision"]
+    needing = [file.parent.name for file in (Path(__file__).parents[1] / "plugins").glob("*/plugin.py")
+               if "torchvision" in file.read_text()]  # fmt: skip
+    assert needing == ["medldm_deepinv"]
+    assert found.finding == "installed; of medldm only the plugin deepinv needs it"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is one of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_ends_with_an_error_and_no_traceback(brain: Path, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        for words, code, told in ((["inspect", str(brain)], 1, "E-OUT-05"), (["inspect", "nothing"], 3, "E-IN-01")):
+            command = [sys.executable, "-m", "medldm", *words, "--json"]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+            assert f"error {told}" in done.stderr and "Traceback" not in done.stderr
+            assert done.returncode == code
+
+
+def test_simulate_refuses_a_file_that_exists_before_it_measures(
+    brain: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "scan.acq.safetensors"
+    there.write_text("mine")
+    monkeypatch.setattr("medldm.pipeline.simulate.measure", None)
+    for name in (there, tmp_path / "scan"):
+        code, _, text = run("simulate", brain, "-r", recipe, "-o", name)
+        assert code == 2 and "E-OUT-03" in text
+    assert there.read_text() == "mine"
 
 
 def test_inspect_lists_a_scan(brain: Path) -> None:

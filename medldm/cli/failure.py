@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from medldm.errors import MedldmError
 
@@ -39,6 +41,8 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
     """
     try:
         work()
+        # What is still held back here would fail where nothing catches it.
+        sys.stdout.flush()
     except MedldmError as error:
         report(error, as_json=as_json)
         return error.exit_code
@@ -61,6 +65,11 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
                 "error E-MEM-03: The GPU is out of memory.\nhint: --device cpu, or fewer --slices.", as_json, "E-MEM-03"
             )
             return 5
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            text = "error E-OUT-05: Writing failed: no space is left.\nhint: free some, or let the output go elsewhere."
+            _print(text, as_json, "E-OUT-05")
+            _let_go_of_output()
+            return 1
         hint = "report it with the traceback that follows." if verbose else "run again with -v and report it."
         text = f"error E-BUG-01: Unexpected {type(error).__name__}: {error}\nhint: {hint}"
         _print(text, as_json, "E-BUG-01")
@@ -72,9 +81,7 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
 
 def report(error: MedldmError, *, as_json: bool) -> None:
     """Print a refusal: to standard error for people, to standard output as JSON for programs."""
-    if as_json:
-        sys.stdout.write(json.dumps({"event": "error", **error.as_dict()}) + "\n")
-        sys.stdout.flush()
+    if as_json and _told({"event": "error", **error.as_dict()}):
         return
     lines = [f"error {error.code}: {error.what}"]
     lines += [error.why] if error.why else []
@@ -83,11 +90,30 @@ def report(error: MedldmError, *, as_json: bool) -> None:
 
 
 def _print(text: str, as_json: bool, code: str) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps({"event": "error", "code": code, "what": text.splitlines()[0]}) + "\n")
-        sys.stdout.flush()
-    else:
+    if not (as_json and _told({"event": "error", "code": code, "what": text.splitlines()[0]})):
         sys.stderr.write(text + "\n")
+
+
+def _told(event: Mapping[str, object]) -> bool:
+    """Print an event on standard output; False where that takes nothing any more, a full disk for example."""
+    try:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        _let_go_of_output()
+        return False
+    return True
+
+
+def _let_go_of_output() -> None:
+    """Where standard output takes nothing, send what it holds back nowhere: its end would fail over it once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _out_of_device_memory(error: Exception) -> bool:

@@ -40,9 +40,10 @@ def command(
 
     def work() -> None:
         from medldm.cli.reporter import Reporter
-        from medldm.pipeline.acquisition_output import save_acquisition
+        from medldm.pipeline.acquisition_output import free_target, save_acquisition
         from medldm.pipeline.simulate import simulate
 
+        free_target(out, overwrite=overwrite)
         host = session_of(context).host()
         request = options.read_request(series, volume_index, untilt, allow_gaps, assume_orientation, modality)
         with Reporter(as_json=as_json, quiet=quiet) as reporter:

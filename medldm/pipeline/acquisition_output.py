@@ -20,6 +20,18 @@ class AcquisitionWriter(Protocol):
         ...
 
 
+def free_target(path: Path, *, overwrite: bool = False) -> Path:
+    """The file that :func:`save_acquisition` writes.
+
+    Raises:
+        UsageError: E-OUT-03 it is there already, and may not be replaced.
+    """
+    target = path.with_name(path.name.removesuffix(SUFFIX) + SUFFIX)
+    if target.exists() and not overwrite:
+        raise UsageError("E-OUT-03", f"{target} exists.", fix="Choose another name, or add --overwrite.")
+    return target
+
+
 def save_acquisition(host: Host, acquisition: Acquisition, path: Path, *, overwrite: bool = False) -> Path:
     """Write a measurement to ``NAME.acq.safetensors``, aside and renamed into place.
 
@@ -29,10 +41,8 @@ def save_acquisition(host: Host, acquisition: Acquisition, path: Path, *, overwr
         path: the file; the ending is added when missing.
         overwrite: whether an existing file may be replaced.
     """
-    stem = path.name.removesuffix(SUFFIX)
-    target = path.with_name(stem + SUFFIX)
-    if target.exists() and not overwrite:
-        raise UsageError("E-OUT-03", f"{target} exists.", fix="Choose another name, or add --overwrite.")
+    target = free_target(path, overwrite=overwrite)
+    stem = target.name.removesuffix(SUFFIX)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         writer = cast(AcquisitionWriter, host.build("writers", "acquisition", {}))

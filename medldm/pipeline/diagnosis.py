@@ -80,7 +80,7 @@ def _packages() -> list[Finding]:
             advice = f"pip install 'medldm[{extra}]' if you need it."
             findings.append(Finding(package, "note", f"not installed; it is for {purpose}", advice))
     if find_spec("torchvision") is not None:
-        findings.append(Finding("torchvision", "note", "installed, not used by medldm"))
+        findings.append(Finding("torchvision", "note", "installed; of medldm only the plugin deepinv needs it"))
     return findings
 
 
