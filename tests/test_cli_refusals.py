@@ -198,3 +198,23 @@ def test_a_format_that_nobody_reads_comes_with_a_way_out(tmp_path: Path, name: s
     code, _, text = run("inspect", tmp_path / name)
     assert code == 3
     assert "E-IN-03" in text and way_out in text
+
+
+def test_the_remedy_for_noise_of_zero_can_be_followed(brain: Path, recipe: Path, tmp_path: Path) -> None:
+    with recipe.open("a") as file:
+        file.write("likelihood: {name: gaussian, std: acquisition}\n")
+    words = (
+        "reconstruct",
+        brain,
+        "--simulate",
+        "-r",
+        recipe,
+        "-o",
+        tmp_path / "out",
+        "--set",
+        "acquisition.noise.std=0",
+    )
+    code, _, text = run(*words)
+    assert code == 2 and "E-LIK-01" in text
+    assert "--set likelihood.std=" in text and "solver" not in text.partition("hint")[2]
+    assert run(*words, "--set", "likelihood.std=12.5")[0] == 0

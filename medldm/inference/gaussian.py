@@ -58,7 +58,7 @@ class Gaussian(WeightedLeastSquares):
                 "E-LIK-01",
                 "The noise standard deviation is zero, so the likelihood has no finite energy.",
                 why="Noise-free data cannot be weighed against a prior.",
-                fix="State the noise of the acquisition, or choose a solver of plain least squares (cgls, cg-sense).",
+                fix="State it above zero, per real component, in units of the measurement: --set likelihood.std=12.5",
             )
         real = self.measurement.real if self.measurement.is_complex() else self.measurement
         weights = torch.as_tensor(self.std, dtype=real.dtype, device=real.device) ** -2
