@@ -97,6 +97,12 @@ def test_resume_of_a_finished_job_does_nothing(brain: Path, recipe: Path, tmp_pa
     code, _, text = run(*words, "--resume")
     assert code == 0
     assert "already finished" in text
+    code, stdout, stderr = run(*words, "--resume", "--json")
+    assert (code, stderr) == (0, "")
+    (told,) = [json.loads(line) for line in stdout.splitlines()]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (told["event"], told["message"], told["path"]) == ("done", "already finished", str(tmp_path / "out"))
+    assert told["chi"] == record["chi"] and told["psnr"] == record["metrics"]["reconstruction"]["psnr"]
     assert (tmp_path / "out" / "run.json").stat().st_mtime_ns == made
 
 

@@ -224,3 +224,23 @@ def test_a_measurement_without_noise_is_refused_before_anything_runs(
     code, _, text = run("reconstruct", brain, *words, *dry)
     assert code == 2 and "E-LIK-01" in text and "acquisition.noise.std" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_the_remedy_for_noise_of_zero_can_be_followed(brain: Path, recipe: Path, tmp_path: Path) -> None:
+    with recipe.open("a") as file:
+        file.write("likelihood: {name: gaussian, std: acquisition}\n")
+    words = (
+        "reconstruct",
+        brain,
+        "--simulate",
+        "-r",
+        recipe,
+        "-o",
+        tmp_path / "out",
+        "--set",
+        "acquisition.noise.std=0",
+    )
+    code, _, text = run(*words)
+    assert code == 2 and "E-LIK-01" in text
+    assert "--set likelihood.std=" in text and "solver" not in text.partition("hint")[2]
+    assert run(*words, "--set", "likelihood.std=12.5")[0] == 0

@@ -77,7 +77,7 @@ def command(
         from medldm.pipeline.memory import parse_bytes
         from medldm.pipeline.recipe import load_recipe
         from medldm.pipeline.reconstruct import reconstruct
-        from medldm.pipeline.resume import already_finished
+        from medldm.pipeline.resume import already_finished, finished_before
         from medldm.report import report_page
 
         host = session_of(context).host()
@@ -103,6 +103,7 @@ def command(
                 there = already_finished(host, source, out, chosen, request, cut, anonymous=anonymous_names)
                 if there is not None:
                     reporter.console.print(f"already finished: {there}", highlight=False, markup=False, soft_wrap=True)
+                    reporter(finished_before(there))
                     return
             with when_interrupted(lambda: _left_behind(saved=reporter.saved, resume=resume)):
                 result = reconstruct(

@@ -61,7 +61,8 @@ class Gaussian(WeightedLeastSquares):
                 "E-LIK-01",
                 "The noise standard deviation is zero, so the likelihood has no finite energy.",
                 why="Noise-free data cannot be weighed against a prior, and nothing says how well an image has to fit.",
-                fix="State the noise of the acquisition, a small one where there is hardly any: acquisition.noise.std.",
+                fix="State it above zero, per real component, in units of the measurement: --set likelihood.std=12.5, or of "
+                "a simulation acquisition.noise.std.",
             )
 
     @cached_property

@@ -17,7 +17,9 @@ class Event:
     Attributes:
         stage: ``read``, ``simulate``, ``operator``, ``start``, ``solve``, ``write``, ``warning``, ``done``, ...
         message: one sentence without a patient's data.
-        fields: the numbers behind it, plain JSON. ``index`` and ``total`` mark progress.
+        fields: the numbers behind it, plain JSON. ``index`` and ``total`` mark progress. ``done`` has ``chi`` and the
+            metrics, and where the work was done before, so that it is the only event, ``path`` of the folder, which
+            ``write`` has else.
     """
 
     stage: str

@@ -12,6 +12,7 @@ from medldm.data import Acquisition, ReadRequest, Volume
 from medldm.host import Host
 from medldm.pipeline.checks import require_passed
 from medldm.pipeline.chosen_prior import ChosenPrior, choose_prior
+from medldm.pipeline.events import Event
 from medldm.pipeline.output import finished_record
 from medldm.pipeline.reading import case_hash, read_case, stated_hash
 from medldm.pipeline.recipe import Recipe
@@ -58,3 +59,10 @@ def already_finished(
         return None
     require_passed(record.get("gates_failed", ()))
     return folder
+
+
+def finished_before(folder: Path) -> Event:
+    """What a run tells that finds its work in ``folder`` done: the numbers of the run that did it, and the path."""
+    record = finished_record(folder) or {}
+    numbers = {"chi": record.get("chi", []), **record.get("metrics", {}).get("reconstruction", {})}
+    return Event("done", "already finished", {**numbers, "path": str(folder)})
