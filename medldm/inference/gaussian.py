@@ -61,8 +61,8 @@ class Gaussian(WeightedLeastSquares):
                 "E-LIK-01",
                 "The noise standard deviation is zero, so the likelihood has no finite energy.",
                 why="Noise-free data cannot be weighed against a prior, and nothing says how well an image has to fit.",
-                fix="State it above zero, per real component, in units of the measurement: --set likelihood.std=12.5, or of "
-                "a simulation acquisition.noise.std.",
+                fix="State it above zero, per real component, in units of the measurement: --set likelihood.std=12.5; "
+                "of a simulation acquisition.noise.std.",
             )
 
     @cached_property
