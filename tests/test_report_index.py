@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,18 @@ def test_names_of_folders_are_text_and_addresses(one: Path, tmp_path: Path) -> N
     text = write_index(tmp_path).read_text(encoding="utf-8")
     assert ' onclick="' not in text
     assert "x%22%20onclick%3D%22alert%281%29%22%20%23%3F.%25/report.html" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
+def test_names_of_folders_need_not_be_unicode(one: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"results-\xe9")
+    _copy(one, folder / os.fsdecode(b"caf\xe9"))
+    for words in ((), ("--json",)):
+        result = CliRunner().invoke(app, ["report", str(folder), "--index", *words])
+        assert result.exit_code == 0, result.stderr
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert 'href="caf%E9/report.html"' in text
+    assert "caf\ufffd" in text
 
 
 def test_runs_that_failed_their_check_are_no_measure_for_the_others(one: Path, tmp_path: Path) -> None:

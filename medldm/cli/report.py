@@ -50,6 +50,6 @@ def command(
         if as_json:
             sys.stdout.write(json.dumps({"event": "report", "path": str(written)}) + "\n")
         else:
-            typer.echo(written)
+            typer.echo(bytes(written))  # as it lies on the disk, be it UTF-8 or not
 
     finish(work, as_json=as_json, verbose=verbose)

@@ -194,7 +194,9 @@ def _row(
         except (OSError, ValueError, KeyError, BadZipFile):
             picture = Markup("")  # a row without its picture says more than no index
     link = f"{name}/{REPORT}" if (path / REPORT).is_file() else f"{name}/"
-    return Row(name, quote(link), verdict_of(record), numbers, outliers, record, picture)
+    # A name need not be UTF-8: its bytes are the address, and what can be read of it is the text.
+    shown = os.fsencode(name).decode("utf-8", "replace")
+    return Row(shown, quote(os.fsencode(link)), verdict_of(record), numbers, outliers, record, picture)
 
 
 def _cells(row: Row) -> dict[str, Any]:
