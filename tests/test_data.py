@@ -45,6 +45,12 @@ def test_grid_measures_tilt() -> None:
     assert Grid((4, 5, 6), affine).shear_degrees == pytest.approx(18.5)
 
 
+def test_a_grid_as_nifti_has_it() -> None:
+    grid = oblique_grid()
+    assert grid.nifti_affine @ (5, 4, 3, 1) == pytest.approx([*(grid.world((3, 4, 5)) * [-1, -1, 1]), 1])
+    assert Grid.from_nifti(grid.nifti_affine, (6, 5, 4)) == grid
+
+
 def test_isotropic_grid_is_centred() -> None:
     grid = Grid.isotropic((4, 5, 7), (2, 1, 0.5))
     assert grid.world((1.5, 2, 3)) == pytest.approx((0, 0, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -64,6 +65,19 @@ def test_slices_too_many_are_named_too(tmp_path: Path) -> None:
     code, _, text = evaluate(image(tmp_path / "all.nii.gz", noise=1.0), "--truth", truth, "--slices", "3:5")
     assert code == 3
     assert "leave out --slices" in text
+
+
+def test_decibels_of_an_exact_match_are_infinite(tmp_path: Path) -> None:
+    truth = image(tmp_path / "truth.nii.gz")
+    code, text, errors = evaluate(truth, "--truth", truth, "--modality", "MR", "--json")
+    assert code == 0, errors
+
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    found = json.loads(text, parse_constant=refused)
+    assert found["psnr"] == found["psnr_axial"] == "inf" and found["nrmse"] == 0
+    assert re.search(r"psnr +│ +inf", evaluate(truth, "--truth", truth, "--modality", "MR")[1])
 
 
 def test_slices_beside_the_truth_have_no_range(tmp_path: Path) -> None:

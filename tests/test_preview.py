@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from medldm.data import Grid, Volume
 from medldm.pipeline.maps import Map
+from medldm.pipeline.pictures import pictures_of
 from medldm.pipeline.preview import canonical, difference, planes_seen, save_preview, window
 
 RECORD = {
@@ -41,6 +42,16 @@ def test_axes_are_turned_to_the_patient(order: tuple[int, ...], signs: tuple[int
     picture, steps = canonical(Volume(stored.contiguous(), Grid(tuple(stored.shape), affine)))
     assert np.array_equal(picture, upright.numpy())
     assert steps == spacing
+
+
+def test_axes_go_where_the_whole_grid_lies_nearest() -> None:
+    # Axis 0 lies nearest to S, but then the others lie far from what is left to them.
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[0, 0.66, 0.75], [0.7, 0.1, 0.7], [0.8, 0.6, 0]]).T
+    volume = Volume(torch.rand(4, 5, 6), Grid((4, 5, 6), affine), "arbitrary", "MR")
+    assert volume.grid.patient_axes == (1, 2, 0)
+    assert canonical(volume)[0].shape == (5, 4, 6)
+    assert pictures_of(volume, volume, None, {}).images["baseline"].volume.shape == (5, 4, 6)
 
 
 def test_the_window_is_fixed_for_ct_and_robust_for_mr() -> None:

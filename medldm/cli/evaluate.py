@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Compare an image with the truth, voxel by voxel, on the truth's own scale.
 
-    An output folder of several samples has its spread compared with the error too.
+    An output folder of several samples has its spread compared with the error too. Decibels of an exact match are
+    infinite, which JSON writes as "inf".
 
     Examples:
         medldm evaluate out/reconstruction.nii.gz --truth brain.nii.gz
@@ -36,6 +37,7 @@ def command(
 
     def work() -> None:
         import json
+        import math
         import sys
 
         from rich.console import Console
@@ -53,7 +55,8 @@ def command(
         calibration = evaluate_spread(reconstruction, truth, read=read, slices=cut, host=host)
         if as_json:
             found = {"calibration": calibration} if calibration else {}
-            sys.stdout.write(json.dumps({"event": "metrics", **metrics, **found}) + "\n")
+            told = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+            sys.stdout.write(json.dumps({"event": "metrics", **told, **found}, allow_nan=False) + "\n")
             return
         table = Table("metric", "value", caption="Research use only")
         for name in ordered(list(metrics)):

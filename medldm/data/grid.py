@@ -14,6 +14,8 @@ from medldm.errors import InputRefused
 
 # Patient directions: DICOM's LPS. Letter of the positive and of the negative direction.
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
+# NIfTI's patient system is RAS; the matrix is its own inverse.
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Headers round steps and places, which adds up along an axis. A part of the voxel, whatever its size in mm.
 _SAME_VOXELS = 0.05
 
@@ -83,6 +85,16 @@ class Grid:
         affine[3, 3] = 1
         affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
         return cls(tuple(int(n) for n in shape), affine)
+
+    @classmethod
+    def from_nifti(cls, affine: NDArray[np.float64], shape: Sequence[int]) -> Grid:
+        """The grid of a NIfTI image of ``shape`` (x, y, z): ``affine`` takes a voxel (x, y, z) to RAS in mm."""
+        return cls(tuple(shape[::-1]), (_LPS_TO_RAS @ affine)[:, [2, 1, 0, 3]])
+
+    @property
+    def nifti_affine(self) -> NDArray[np.float64]:
+        """(4, 4) as :meth:`from_nifti` takes it."""
+        return np.asarray((_LPS_TO_RAS @ self.affine)[:, [2, 1, 0, 3]])
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -27,6 +27,8 @@ def evaluate(
 ) -> dict[str, float]:
     """All registered metrics of an image, or of the image in an output folder, against the truth.
 
+    Decibels of an exact match are infinite.
+
     Args:
         reconstruction: image, or output folder of ``medldm reconstruct``.
         truth: image.

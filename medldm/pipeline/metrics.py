@@ -21,7 +21,7 @@ class HasCurves(Protocol):
 
 
 def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, float]:
-    """Every registered metric; empty without a truth."""
+    """Every registered metric that exists here, infinite decibels of an exact match too; empty without a truth."""
     if truth is None:
         return {}
     require_one_grid(estimate.grid, truth.grid)
@@ -29,7 +29,12 @@ def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, flo
     for entry in host.entries("metrics"):
         metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))
         values.update({name: float(value) for name, value in metric(estimate, truth).items()})
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def compare_finite(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, float]:
+    """:func:`compare` for a record: without infinities, which JSON and means over scans have no place for."""
+    return {name: value for name, value in compare(host, estimate, truth).items() if math.isfinite(value)}
 
 
 def compare_slices(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, list[float | None]]:

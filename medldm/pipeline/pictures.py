@@ -21,13 +21,13 @@ from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
 from medldm.pipeline.preview import (
     PLANES,
     canonical,
-    canonical_axes,
     difference,
     largest,
     middle_slice,
     unit_of,
     window,
 )
+from medldm.priors.planes import pose_of
 
 PICTURES = "pictures.npz"
 # Voxels of a volume for the viewer in the report: 1 MB each before compression.
@@ -147,24 +147,21 @@ def _factors(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> tup
 
 def _upright(grid: Grid) -> Grid:
     """The grid of :func:`medldm.pipeline.preview.canonical`."""
-    order, flips = canonical_axes(grid)
-    affine = np.eye(4)
-    for axis, (old, flip) in enumerate(zip(order, flips, strict=True)):
-        affine[:3, axis] = -grid.affine[:3, old] if flip else grid.affine[:3, old]
-    corner = [0.0, 0.0, 0.0]
-    for old, flip in zip(order, flips, strict=True):
-        corner[old] = grid.shape[old] - 1.0 if flip else 0.0
-    affine[:3, 3] = grid.world(corner)
-    return Grid(tuple(grid.shape[axis] for axis in order), affine)
+    pose = pose_of(grid)
+    affine = grid.affine[:, [*pose.order, 3]].copy()
+    affine[:3, list(pose.mirrored)] *= -1
+    first = [0.0, 0.0, 0.0]
+    for axis in (pose.order[place] for place in pose.mirrored):
+        first[axis] = grid.shape[axis] - 1.0
+    affine[:3, 3] = grid.world(first)
+    return Grid(tuple(grid.shape[axis] for axis in pose.order), affine)
 
 
 def _nifti_affine(grid: Grid, factors: tuple[int, int, int]) -> NDArray[np.float64]:
     """Of the blocks, in NIfTI's order of axes and RAS."""
-    middle = grid.world([(factor - 1) / 2 for factor in factors])
-    affine = np.eye(4)
-    affine[:3, :3] = (grid.affine[:3, :3] * np.asarray(factors))[:, ::-1]
-    affine[:3, 3] = middle
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    affine = grid.affine @ np.diag([*factors, 1.0])
+    affine[:3, 3] = grid.world([(factor - 1) / 2 for factor in factors])
+    return Grid(grid.shape, affine).nifti_affine
 
 
 def save_pictures(path: Path, pictures: Pictures) -> Path:

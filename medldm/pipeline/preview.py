@@ -17,10 +17,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medldm.data import Grid, Volume
+from medldm.data import Volume
 from medldm.data.provenance import FAILED, GENERATIVE, RESEARCH_ONLY
 from medldm.data.volume import AIR_HU
 from medldm.pipeline.maps import PRIOR_SHARE, SPREAD, Map
+from medldm.priors.planes import pose_of
 
 PLANES = ("axial", "coronal", "sagittal")
 # Fixed (centre, width) in HU for the chest and abdomen together, where a scan does not ask for its own window.
@@ -170,24 +171,10 @@ def canonical(volume: Volume) -> tuple[Image, tuple[float, float, float]]:
 
     Each axis goes to the nearest patient axis: pictures only; nothing is resampled.
     """
-    order, flips = canonical_axes(volume.grid)
+    pose, spacing = pose_of(volume.grid), volume.grid.spacing
     data = volume.data.abs() if volume.data.is_complex() else volume.data
-    turned = data.cpu().permute(order).flip([axis for axis, flip in enumerate(flips) if flip]).numpy()
-    spacing = volume.grid.spacing
-    return turned, (spacing[order[0]], spacing[order[1]], spacing[order[2]])
-
-
-def canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], list[bool]]:
-    """Which tensor axes run nearest to Superior, Posterior and Left, in this order, and which the other way."""
-    directions = grid.directions
-    remaining = [0, 1, 2]
-    order, flips = [], []
-    for world in (2, 1, 0):
-        axis = max(remaining, key=lambda candidate: abs(directions[world, candidate]))
-        remaining.remove(axis)
-        order.append(axis)
-        flips.append(bool(directions[world, axis] < 0))
-    return (order[0], order[1], order[2]), flips
+    z, y, x = pose.order
+    return data.cpu().permute(z, y, x).flip(pose.mirrored).numpy(), (spacing[z], spacing[y], spacing[x])
 
 
 def planes_seen(shape: tuple[int, ...]) -> tuple[str, ...]:

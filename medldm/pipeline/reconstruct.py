@@ -21,7 +21,7 @@ from medldm.pipeline.fit_along import chi_along
 from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.methods import methods_of
-from medldm.pipeline.metrics import compare, compare_slices
+from medldm.pipeline.metrics import compare_finite, compare_slices
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose
 from medldm.pipeline.problem import problem_of
@@ -175,7 +175,7 @@ def reconstruct(
         baseline = finished_volume(start[None], acquisition, case, "start")
         problem = problem_of(posed, start, tell=tell)
     with timer("metrics"):  # here already: a truth that cannot be compared is refused before the solver runs
-        metrics = {"baseline": compare(host, baseline, reference)}
+        metrics = {"baseline": compare_finite(host, baseline, reference)}
 
     # 6. The prior on trial against samples of the measurement that are withheld from it.
     with timer("trial"):
@@ -200,10 +200,10 @@ def reconstruct(
 
     # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
-        metrics["reconstruction"] = compare(host, image, reference)
+        metrics["reconstruction"] = compare_finite(host, image, reference)
         if drawn.count > 1:
             sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
-            metrics["first sample"] = compare(host, sample, reference)
+            metrics["first sample"] = compare_finite(host, sample, reference)
         curves = compare_slices(host, image, reference)
         shown = {"baseline": baseline, "reconstruction": image, **({"truth": reference} if reference else {})}
         likeness = {name: slice_likeness(volume) for name, volume in shown.items()}

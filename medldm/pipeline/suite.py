@@ -22,7 +22,7 @@ from medldm.inference import Likelihood, run
 from medldm.pipeline.checks import check_finite
 from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
-from medldm.pipeline.metrics import compare
+from medldm.pipeline.metrics import compare_finite
 from medldm.pipeline.peak_memory import PeakMemory
 from medldm.pipeline.posing import Posed, device_named, finished_volume, pose, with_solver
 from medldm.pipeline.problem import problem_of
@@ -214,7 +214,7 @@ def _case_rows(
             image = finished_volume(estimate, acquisition, volume, row.method)
             found = replace(
                 row,
-                metrics=compare(host, image, volume),
+                metrics=compare_finite(host, image, volume),
                 chi=float(likelihood.chi(estimate).mean()),
                 solve_seconds=solved,
                 peak_memory_bytes=memory.bytes,

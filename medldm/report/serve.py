@@ -133,10 +133,8 @@ def _full_size(host: Host, folder: Path, name: str) -> bytes | None:
 
 
 def _as_nifti(volume: Volume) -> bytes:
-    """(z, y, x) in LPS to (x, y, z) in RAS."""
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.grid.affine[:, [2, 1, 0, 3]]
     data = np.ascontiguousarray(volume.data.float().numpy().transpose(2, 1, 0))
-    return bytes(nib.Nifti1Image(data, affine).to_bytes())
+    return bytes(nib.Nifti1Image(data, volume.grid.nifti_affine).to_bytes())
 
 
 def _reduced(one: Picture, pictures: Pictures) -> bytes:

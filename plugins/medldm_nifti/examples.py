@@ -11,7 +11,6 @@ import torch
 
 from medldm.data import Grid, Provenance, Volume
 from medldm.testing import ReaderExample, WriterExample
-from medldm_nifti.orientation import to_affine, to_grid
 from medldm_nifti.reader import NiftiReader
 from medldm_nifti.writer import NiftiWriter
 
@@ -34,7 +33,7 @@ def provenance() -> Provenance:
 
 def volume(dtype: torch.dtype = torch.float32) -> Volume:
     """Five by six by seven voxels of white noise on an oblique grid."""
-    grid: Grid = to_grid(_AFFINE, (7, 6, 5))
+    grid: Grid = Grid.from_nifti(_AFFINE, (7, 6, 5))
     generator = torch.Generator().manual_seed(3)
     return Volume(torch.randn(grid.shape, generator=generator, dtype=dtype), grid, name="scan")
 
@@ -42,7 +41,7 @@ def volume(dtype: torch.dtype = torch.float32) -> Volume:
 def _make(folder: Path) -> Path:
     path = folder / "scan.nii.gz"
     expected = volume()
-    image = nibabel.Nifti1Image(expected.data.numpy().transpose(2, 1, 0), to_affine(expected.grid))
+    image = nibabel.Nifti1Image(expected.data.numpy().transpose(2, 1, 0), expected.grid.nifti_affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
     return path

@@ -17,7 +17,6 @@ from medldm.data import Grid
 from medldm.errors import InputRefused, Problem, UsageError
 from medldm_nifti.header import Header
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _WORLD = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 # sform and qform may differ by rounding and by a change of origin below this part of a voxel.
 _AGREE_VOXELS = 0.1
@@ -36,16 +35,6 @@ class Placement:
     grid: Grid
     rule: Literal["sform", "qform", "assumed"]
     problems: tuple[Problem, ...] = ()
-
-
-def to_grid(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> Grid:
-    """NIfTI's voxel (x, y, z) -> RAS affine as a grid (z, y, x) in LPS."""
-    return Grid(shape[::-1], (_RAS_TO_LPS @ affine)[:, [2, 1, 0, 3]])
-
-
-def to_affine(grid: Grid) -> NDArray[np.float64]:
-    """The inverse of :func:`to_grid`."""
-    return np.asarray((_RAS_TO_LPS @ grid.affine)[:, [2, 1, 0, 3]])
 
 
 def assumed(code: str, pixdim: tuple[float, float, float], shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -138,7 +127,7 @@ def place(header: Header, name: str, assume: str | None) -> Placement:
             why="Left and right could be exchanged without anybody noticing.",
             fix="If you know the orientation, give it with --assume-orientation RAS (or LAS, LPS, ...).",
         )
-    grid = to_grid(affine, header.shape)
+    grid = Grid.from_nifti(affine, header.shape)
     problems = list(_disagreement(header))
     if not header.unit_known:
         problems.append(Problem("E-NII-19", "note", "The file states no unit of length; mm is taken."))

@@ -19,7 +19,6 @@ from nibabel.nifti2 import Nifti2Header
 
 from medldm.data import Provenance, Volume
 from medldm.errors import MedldmError, UsageError
-from medldm_nifti.orientation import to_affine
 
 _DESCRIP = 79
 # A quaternion cannot express a shear; below this angle it is rounding.
@@ -35,7 +34,7 @@ def _header(volume: Volume, provenance: Provenance, dtype: np.dtype[Any]) -> byt
     header.set_zooms(volume.grid.spacing[::-1])
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
-    affine = to_affine(volume.grid)
+    affine = volume.grid.nifti_affine
     header.set_sform(affine, code=1)
     if volume.grid.shear_degrees < _SHEAR_DEGREES:
         header.set_qform(affine, code=1)

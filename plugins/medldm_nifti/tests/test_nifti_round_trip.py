@@ -15,7 +15,6 @@ import torch
 from medldm.data import Grid, History, ReadRequest, Volume
 from medldm.errors import MedldmError, UsageError
 from medldm_nifti.examples import provenance, volume
-from medldm_nifti.orientation import to_grid
 from medldm_nifti.reader import NiftiReader
 from medldm_nifti.writer import NiftiWriter
 
@@ -59,7 +58,7 @@ def test_nibabel_files_of_every_orientation_are_placed_in_lps(code, tmp_path):
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_orientation_round_trips(code, tmp_path):
-    grid = to_grid(affine_of(code), (4, 5, 6))
+    grid = Grid.from_nifti(affine_of(code), (4, 5, 6))
     before = Volume(torch.randn(grid.shape, generator=torch.Generator().manual_seed(1)), grid)
     NiftiWriter().write(before, tmp_path, "scan", provenance())
 
