@@ -24,7 +24,7 @@ _DOWN = {
     "operators": {"data", "errors"},
     "inference": {"operators", "data", "errors"},
     "host": {"errors"},
-    "priors": {"inference", "operators", "data", "host", "errors"},
+    "priors": {"inference", "operators", "data", "host", "aside", "errors"},
     "pipeline": {"priors", "inference", "operators", "data", "host", "aside", "errors"},
     "training": {"priors", "inference", "operators", "data", "host", "errors", "pipeline"},
     "batch": {"report", "pipeline", "priors", "inference", "operators", "data", "host", "aside", "errors"},
@@ -37,7 +37,7 @@ _DOWN = {
         *("inference", "operators", "data", "host", "errors"),
     },
 }
-_PLUGIN_MAY = {"data", "operators", "inference", "priors", "host", "errors"}
+_PLUGIN_MAY = {"data", "operators", "inference", "priors", "host", "aside", "errors"}
 _HOLLOW_NAMES = {"utils", "util", "common", "helpers", "base", "misc", "core"}
 
 

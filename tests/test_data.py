@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from medldm.data import Acquisition, AffineMap, Grid, History, Source, Volume, attenuation_from_hu
+from medldm.data.intensity import attenuation_from
 from medldm.errors import InputRefused
 
 
@@ -180,3 +181,12 @@ def test_impossible_measurements_are_refused(changes: dict[str, object], code: s
 def test_a_missing_array_is_named_with_those_there_are() -> None:
     with pytest.raises(InputRefused, match=r"'maps'; it has \['mask'\]"):
         _acquisition(tensors={"mask": torch.ones(1)}).tensor("maps")
+
+
+def test_attenuation_follows_from_hu_and_from_itself() -> None:
+    values = torch.tensor([-1000.0, 0.0, 350.0])
+    assert torch.equal(attenuation_from("HU", 0.02)(values), attenuation_from_hu(0.02)(values))
+    same = attenuation_from("1/mm")
+    assert torch.equal(same(values), values) and same.inverse == same and str(same.inverse.offset) == "0.0"
+    with pytest.raises(ValueError, match="arbitrary"):
+        attenuation_from("arbitrary")

@@ -47,7 +47,7 @@ class AffineMap:
         return AffineMap(
             f"{self.target} -> {self.source}",
             1 / self.scale,
-            -self.offset / self.scale,
+            0.0 - self.offset / self.scale,  # and not -0, which would be read in records
             self.target,
             self.source,
         )
@@ -81,3 +81,18 @@ def attenuation_from_hu(mu_water: float = MU_WATER_PER_MM) -> AffineMap:
         mu_water: attenuation of water in 1/mm at the scan's effective energy.
     """
     return AffineMap("HU -> 1/mm", mu_water / 1000, mu_water, "HU", "1/mm")
+
+
+def attenuation_from(quantity: str, mu_water: float = MU_WATER_PER_MM) -> AffineMap:
+    """Values in HU, or in 1/mm already, -> linear attenuation in 1/mm; its inverse gives the unit back.
+
+    Args:
+        quantity: of the values, ``HU`` or ``1/mm``.
+        mu_water: as in :func:`attenuation_from_hu`.
+
+    Raises:
+        ValueError: another quantity, which says nothing of attenuation.
+    """
+    if quantity not in ("HU", "1/mm"):
+        raise ValueError(f"no attenuation follows from {quantity!r}")
+    return attenuation_from_hu(mu_water) if quantity == "HU" else AffineMap.identity("1/mm")

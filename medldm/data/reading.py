@@ -63,6 +63,15 @@ class ReadRequest:
                 fix="Leave --volume-index out.",
             )
 
+    def require_only_scan(self, path: Path) -> None:
+        """Both, for readers of formats whose files hold one scan of one volume.
+
+        Raises:
+            InputRefused: E-IN-07.
+        """
+        self.require_only_series(path)
+        self.require_only_volume(path)
+
 
 @dataclass(frozen=True)
 class SeriesRow:

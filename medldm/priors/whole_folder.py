@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medldm.aside import new_token
 from medldm.errors import UsageError
 from medldm.priors.card_file import FILE
 
@@ -36,7 +35,7 @@ def whole_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
             fix="Choose another folder.",
         )
     made = [parent for parent in folder.parents if not parent.exists()]
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    token = new_token()
     room, old = (folder.with_name(f".{folder.name}.{word}-{token}") for word in ("part", "old"))
     part = room / folder.name
     try:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medldm.data import Acquisition, Grid, Volume
-from medldm.data.intensity import MU_WATER_PER_MM, AffineMap, attenuation_from_hu
+from medldm.data.intensity import MU_WATER_PER_MM, attenuation_from
 from medldm.errors import InputRefused
 from medldm.inference import Likelihood, Noise
 from medldm.inference.weighted_gaussian import WeightedGaussian
@@ -94,7 +94,6 @@ class AstraCt:
             InputRefused: E-AST-04 for an image in another unit, E-AST-02 and E-AST-03 for its geometry, E-PIX-01 for
                 voxels that are not finite.
         """
-        to_attenuation = attenuation_from_hu(self.mu_water_per_mm)
         if volume.quantity == "arbitrary" or volume.data.is_complex():
             raise InputRefused(
                 "E-AST-04",
@@ -102,8 +101,8 @@ class AstraCt:
                 why="The attenuation of its voxels is not known.",
                 fix="Give a CT image, or state its modality when it is read.",
             )
-        image = volume.require_finite().data.cpu()
-        attenuation = (to_attenuation(image) if volume.quantity == "HU" else image).clamp(min=0)
+        to_attenuation = attenuation_from(volume.quantity, self.mu_water_per_mm)
+        attenuation = to_attenuation(volume.require_finite().data.cpu()).clamp(min=0)
         scan, n = self.scan(volume.grid), self.oversample
         finer = torch.nn.functional.interpolate(attenuation[:, None], scale_factor=n, mode="bilinear")[:, 0]
         shape = (finer.shape[1], finer.shape[2])
@@ -123,7 +122,7 @@ class AstraCt:
             grid=volume.grid,
             quantity="1/mm",
             modality="CT",
-            output=to_attenuation.inverse if volume.quantity == "HU" else AffineMap.identity("1/mm"),
+            output=to_attenuation.inverse,
             tensors={"angles": torch.tensor(scan.angles, dtype=torch.float64), "counts": counts},
             settings=settings,
             simulated=True,

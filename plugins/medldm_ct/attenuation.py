@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from medldm.data import Volume
-from medldm.data.intensity import attenuation_from_hu
+from medldm.data.intensity import attenuation_from
 from medldm.errors import InputRefused
 
 
@@ -23,5 +23,4 @@ def attenuation_of(volume: Volume, mu_water_per_mm: float) -> Tensor:
             fix="Give a CT image, or state its modality when it is read.",
         )
     image = volume.require_finite().data.cpu()
-    to_attenuation = attenuation_from_hu(mu_water_per_mm)
-    return (to_attenuation(image) if volume.quantity == "HU" else image).clamp(min=0)
+    return attenuation_from(volume.quantity, mu_water_per_mm)(image).clamp(min=0)

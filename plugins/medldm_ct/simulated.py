@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from medldm.data import Acquisition, Volume
-from medldm.data.intensity import AffineMap, attenuation_from_hu
+from medldm.data.intensity import attenuation_from
 from medldm.inference import Noise
 from medldm_ct.photons import DetectorNoise
 
@@ -55,8 +55,6 @@ def simulated(scanner: Scanner, volume: Volume, projections: Tensor, scan: State
         "mu_water_per_mm": scanner.mu_water_per_mm,
         "oversample": scanner.oversample,
     }
-    # Images are written in the unit of the scanned one.
-    to_hu = attenuation_from_hu(scanner.mu_water_per_mm).inverse
     views = projections.shape[scan.axes.index("view")]
     return Acquisition(
         physics=scanner.name,
@@ -65,7 +63,7 @@ def simulated(scanner: Scanner, volume: Volume, projections: Tensor, scan: State
         grid=volume.grid,
         quantity="1/mm",
         modality="CT",
-        output=to_hu if volume.quantity == "HU" else AffineMap.identity("1/mm"),
+        output=attenuation_from(volume.quantity, scanner.mu_water_per_mm).inverse,  # the unit that was scanned
         tensors=scan.tensors if counts is None else {**scan.tensors, "counts": counts},
         settings=settings,
         noise_std=scanner.noise.line_integral_std,

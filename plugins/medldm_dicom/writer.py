@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import Field
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from medldm.aside import new_token
 from medldm.data import Provenance, Volume
 from medldm.errors import InputRefused
 from medldm_dicom import derived
@@ -61,7 +61,7 @@ class DicomWriter:
         self.require_writable(volume)
         modality = _modality(volume)
         values, quantisation = _values(volume.require_finite())
-        aside = folder / f".{stem}.part-{os.getpid()}"
+        aside = folder / f".{stem}.part-{new_token()}"
         aside.mkdir()
         try:
             with quiet():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
@@ -17,6 +15,7 @@ import torch
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
+from medldm.aside import whole_file
 from medldm.data import Provenance, Volume
 from medldm.errors import MedldmError, UsageError
 
@@ -102,27 +101,20 @@ class NiftiWriter:
                     why="medldm overwrites nothing.",
                     fix="Choose another output folder or remove the file.",
                 )
-        token = secrets.token_hex(4)
-        asides = [folder / f".{target.name}-{token}.part" for target in targets]
         try:
-            for aside, fill in zip(asides, (self._fill_image, self._fill_sidecar), strict=True):
-                with aside.open("xb") as file:
-                    fill(file, volume, provenance)
-                    file.flush()
-                    os.fsync(file.fileno())
-            # The image comes last: where it is, its provenance is too.
-            for aside, target in reversed(list(zip(asides, targets, strict=True))):
-                aside.replace(target)
+            # The image takes its name last: where it is, its provenance is too.
+            with whole_file(targets[0]) as image, whole_file(targets[1]) as sidecar:
+                for aside, fill in ((image, self._fill_image), (sidecar, self._fill_sidecar)):
+                    with aside.open("xb") as file:
+                        fill(file, volume, provenance)
+                        file.flush()
+                        os.fsync(file.fileno())
         except OSError as error:
             raise MedldmError(
                 "E-NII-22",
                 f"{stem}.nii.gz could not be written: {error.strerror or error}.",
                 fix="Check the free space and the permissions of the output folder.",
             ) from error
-        finally:
-            for aside in asides:
-                with suppress(OSError):
-                    aside.unlink(missing_ok=True)
         return targets
 
     def _fill_image(self, file: IO[bytes], volume: Volume, provenance: Provenance) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from medldm.aside import whole_file
 from medldm.data import Acquisition, Source
 from medldm.errors import InputRefused
 from medldm_rawdata.header import METADATA_KEY, AcquisitionHeader
@@ -49,8 +49,7 @@ def save_acquisition(acquisition: Acquisition, path: Path) -> Path:
     pairs = tuple(sorted(key for key, value in named.items() if value.dtype == torch.complex128))
     stored = {key: _storable(value, key in pairs) for key, value in named.items()}
     header = AcquisitionHeader.of(acquisition, pairs)
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}.part")
-    try:
+    with whole_file(path) as aside:
         aside.open("xb").close()
         mode = aside.stat().st_mode
         try:
@@ -61,10 +60,6 @@ def save_acquisition(acquisition: Acquisition, path: Path) -> Path:
         aside.chmod(mode)
         with aside.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
     return path
 
 

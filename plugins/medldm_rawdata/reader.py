@@ -49,6 +49,5 @@ class AcquisitionReader:
         Raises:
             InputRefused: E-RAW-01 to E-RAW-10, see the plugin's README.
         """
-        request.require_only_series(path)
-        request.require_only_volume(path)
+        request.require_only_scan(path)
         return [load_acquisition(path, max_bytes=request.max_bytes)]

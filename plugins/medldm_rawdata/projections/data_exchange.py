@@ -67,8 +67,7 @@ class DataExchangeReader:
         Raises:
             InputRefused: E-PRJ-01 to E-PRJ-12, E-PRJ-16 and E-PRJ-26, see the plugin's README.
         """
-        request.require_only_series(path)
-        request.require_only_volume(path)
+        request.require_only_scan(path)
         return [_read(path, request).acquisition(path, "data-exchange")]
 
 

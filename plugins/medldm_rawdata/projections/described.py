@@ -166,8 +166,7 @@ class DescribedReader(ABC):
         Raises:
             InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-12, E-PRJ-16 and E-PRJ-26, see the plugin's README.
         """
-        request.require_only_series(path)
-        request.require_only_volume(path)
+        request.require_only_scan(path)
         return [self.acquisition(path, request.max_bytes)]
 
 

@@ -60,8 +60,7 @@ class HtcReader:
         Raises:
             InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-16 to E-PRJ-18 and E-PRJ-26, see the plugin's README.
         """
-        request.require_only_series(path)
-        request.require_only_volume(path)
+        request.require_only_scan(path)
         return [_read(path, request.max_bytes).acquisition(path, "htc-fan")]
 
 
