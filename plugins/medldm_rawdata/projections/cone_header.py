@@ -52,7 +52,7 @@ class ConeHeader(ProjectionHeader):
     heights_mm: list[Number] | EvenHeights | None = None
     column_pitch_mm: Length
     row_pitch_mm: Length
-    column_offset_mm: Number = 0.0
+    column_offset_mm: Number | Literal["find"] = 0.0
     row_offset_mm: Number = 0.0
     source_to_centre_mm: Length
     source_to_detector_mm: Length
@@ -67,6 +67,8 @@ class ConeHeader(ProjectionHeader):
             raise ValueError("the detector must be farther from the source than the axis of rotation")
         if self.weights is not None and self.heights_mm is not None:
             raise ValueError("weights are those of a circle; a helix, which heights_mm make it, has none")
+        if self.column_offset_mm == "find" and self.heights_mm is not None:
+            raise ValueError("column_offset_mm is found on a circle only; state that of a helix (heights_mm)")
         return self
 
     def heights(self, views: int) -> Array:
@@ -77,8 +79,13 @@ class ConeHeader(ProjectionHeader):
             return evenly(self.heights_mm.first_mm, self.heights_mm.step_mm, views)
         return np.asarray(self.heights_mm, dtype=np.float64)
 
-    def trajectory(self, views: int) -> Trajectory:
-        """Where source and detector are; angles and heights as many as are stated."""
+    def trajectory(self, views: int, column_offset: float) -> Trajectory:
+        """Where source and detector are; angles and heights as many as are stated.
+
+        Args:
+            views: that were measured.
+            column_offset: in mm, as stated or found.
+        """
         degrees = self.degrees(views)
         return Trajectory(
             angles=np.asarray(np.deg2rad(degrees)),
@@ -88,7 +95,7 @@ class ConeHeader(ProjectionHeader):
             source_to_detector=self.source_to_detector_mm,
             pitch=self.column_pitch_mm,
             row_pitch=self.row_pitch_mm,
-            offset=self.column_offset_mm,
+            offset=column_offset,
             row_offset=self.row_offset_mm,
             curved=self.detector == "curved",
         )

@@ -189,5 +189,4 @@ def _offset(
         remedy = "The middle of the detector is taken; state offset_mm in NAME.medldm.json if that is wrong."
         warning = Problem("E-PRJ-14", "warning", sentence, remedy)
         return 0.0, {"centre_bin": middle, "centre_from": "assumed"}, (warning,)
-    bin_ = round(centre.bin, 3)
-    return (middle - bin_) * pitch, {"centre_bin": bin_, "centre_from": centre.method}, ()
+    return *centre.offset(integrals.shape[-1], pitch), ()

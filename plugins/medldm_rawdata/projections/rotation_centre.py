@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medldm.errors import InputRefused
+
 Array = NDArray[np.float64]
 # Standard deviation in bins of the smoothing that makes the misfit a parabola at the scale of a bin.
 _SMOOTHING = 2.0
@@ -35,6 +37,26 @@ class Centre:
 
     bin: float
     method: str
+
+    def offset(self, bins: int, pitch: float) -> tuple[float, dict[str, object]]:
+        """Position of the detector's middle seen from the axis, in the unit of the pitch, and what records say."""
+        found = round(self.bin, 3)
+        return ((bins - 1) / 2 - found) * pitch, {"centre_bin": found, "centre_from": self.method}
+
+
+def centre_not_found(file: str, entry: str) -> InputRefused:
+    """E-PRJ-14.
+
+    Args:
+        file: that holds the projections.
+        entry: that states the centre, with what it is.
+    """
+    return InputRefused(
+        "E-PRJ-14",
+        f"The centre of rotation of {file} cannot be found.",
+        why="The views do not measure lines twice, or the two measurements do not tell one centre from others.",
+        fix=f"State {entry}, the position of the detector's middle seen from the axis of rotation.",
+    )
 
 
 def find_centre(projections: Array, degrees: Array) -> Centre | None:

@@ -9,12 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from medldm.data import Acquisition, SeriesRow
-from medldm.errors import InputRefused
 from medldm_rawdata.projections.content import line_integrals
 from medldm_rawdata.projections.described import INSPECTED, DescribedReader, described
 from medldm_rawdata.projections.fan_centre import find_fan_centre
 from medldm_rawdata.projections.measured import Projections
-from medldm_rawdata.projections.rotation_centre import find_centre
+from medldm_rawdata.projections.rotation_centre import centre_not_found, find_centre
 from medldm_rawdata.projections.row import row_of
 from medldm_rawdata.projections.sinogram_header import AXES, FORMAT, SinogramHeader
 from medldm_rawdata.projections.stated import parse
@@ -79,12 +78,5 @@ def _found_offset(values: Array, views: Views, header: SinogramHeader, path: Pat
             curved=header.geometry == "fan-curved",
         )
     if centre is None:
-        raise InputRefused(
-            "E-PRJ-14",
-            f"The centre of rotation of {path.name} cannot be found.",
-            why="The views do not measure lines twice, or the two measurements do not tell one centre from others.",
-            fix="State offset_mm, the position of the detector's middle seen from the axis of rotation.",
-        )
-    bin_ = round(centre.bin, 3)
-    offset = ((values.shape[-1] - 1) / 2 - bin_) * header.pitch_mm
-    return offset, {"centre_bin": bin_, "centre_from": centre.method}
+        raise centre_not_found(path.name, "offset_mm")
+    return centre.offset(values.shape[-1], header.pitch_mm)

@@ -118,14 +118,14 @@ def test_a_flying_focal_spot_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("detector", ["flat", "curved"])
 def test_a_circle_of_a_laboratory_is_reconstructed(tmp_path: Path, detector: str) -> None:
-    """Stored as photons, the detector off centre, axes in another order."""
+    """Stored as photons, the detector off centre by what is to be found, axes in another order."""
     angles = np.arange(60) * 2 * np.pi / 60
     values = projections(angles, 0 * angles, curved=detector == "curved", column_offset=3.0)
     np.save(tmp_path / "ball.npy", (1e5 * np.exp(-values)).transpose(1, 0, 2))
     header = cone_header(
         data="ball.npy", content="counts", photons=1e5, detector=detector, axes=["row", "view", "column"],
         angles_deg={"first_deg": 0.0, "step_deg": 6.0}, heights_mm=None, column_pitch_mm=COLUMN, row_pitch_mm=ROW,
-        column_offset_mm=3.0, source_to_centre_mm=NEAR, source_to_detector_mm=FAR,
+        column_offset_mm="find", source_to_centre_mm=NEAR, source_to_detector_mm=FAR,
         image={"voxels": [30, 36, 36], "voxel_mm": [1.0, 1.0, 1.0]},
     )  # fmt: skip
     (tmp_path / "ball.json").write_text(json.dumps(header))
@@ -133,9 +133,17 @@ def test_a_circle_of_a_laboratory_is_reconstructed(tmp_path: Path, detector: str
     (acquisition,) = ConeBeamReader().read(tmp_path / "ball.npy", ReadRequest())
     assert acquisition.physics == "ct-cone"
     assert acquisition.settings["weights"] == "full-turn"
+    assert acquisition.settings["column_offset_mm"] == pytest.approx(3.0, abs=0.2 * COLUMN)
     np.testing.assert_allclose(means(acquisition, "ct-cone"), EXPECTED, atol=1.5e-3)
     (row,) = ConeBeamReader().inspect(tmp_path / "ball.json")
     assert "needs the physics ct-cone" in row.description
+
+
+HALF_TURN = {
+    "column_offset_mm": "find",
+    "heights_mm": None,
+    "angles_deg": {"first_deg": 0.0, "step_deg": 8.0},
+}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +153,9 @@ def test_a_circle_of_a_laboratory_is_reconstructed(tmp_path: Path, detector: str
         ({"angles_deg": [0.0, 1.0]}, "E-PRJ-08"),
         ({"source_to_detector_mm": 400.0}, "E-PRJ-16"),
         ({"weights": "full-turn"}, "E-PRJ-16"),
+        ({"column_offset_mm": "find"}, "E-PRJ-16"),
+        (HALF_TURN, "E-PRJ-14"),
+        ({"column_offset_mm": "find", "heights_mm": None, "row_offset_mm": 100.0}, "E-PRJ-14"),
         ({"content": "counts", "photons": None}, "E-PRJ-16"),
         ({"axes": ["view", "row", "row"]}, "E-PRJ-16"),
         ({"data": "../helix.npy"}, "E-PRJ-16"),
