@@ -76,7 +76,7 @@ class KSpaceArrayReader(OneScanReader):
                 fix="Save it with numpy.savez(file, kspace=..., trajectory=...), and name its axes.",
             )
         if description.names_shots:
-            return described_shots(arrays, description, self.format, path, max_bytes)
+            return described_shots(arrays, description.axes, description, self.format, path, max_bytes)
         return described_scan(
             arrays[_KSPACE],
             description.axes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,20 @@ _ORDER = ("z", "coil", "shot", "sample")
 
 
 def described_shots(
-    arrays: dict[str, NDArray[Any]], description: KSpaceDescription, format_: str, path: Path, max_bytes: int
+    arrays: dict[str, NDArray[Any]],
+    axes: Sequence[str],
+    description: KSpaceDescription,
+    format_: str,
+    path: Path,
+    max_bytes: int,
 ) -> ShotScan:
     """Turn arrays to (z, coil, shot, sample) and a trajectory in 1/mm, and check them.
 
     Args:
         arrays: ``kspace``, ``trajectory`` (shot, sample, 2) of ky and kx; maybe ``mask`` (shot, sample) and ``noise``
             (coil, sample).
-        description: of the arrays, which names shots.
+        axes: of k-space, of which ``shot`` and ``sample`` are two.
+        description: of the arrays, which says along what trajectory.
         format_: name of the reader.
         path: of the file.
         max_bytes: of memory.
@@ -34,9 +41,9 @@ def described_shots(
     Raises:
         InputRefused: E-KSP-08, -10, -12 and those of :func:`shots_of`.
     """
-    array, axes = arrays["kspace"], description.axes
-    if axes is None or description.matrix is None or description.trajectory_unit is None:
-        raise ValueError("the description names no shots")
+    array, matrix, unit = arrays["kspace"], description.matrix, description.unit
+    if matrix is None or unit is None:
+        raise ValueError("the description names no trajectory")
     require_complex(array, axes, path)
     require_memory(array.shape, max_bytes, path.name)
     kspace = np.transpose(array, [axes.index(name) for name in _ORDER if name in axes])
@@ -54,13 +61,12 @@ def described_shots(
         if mask.ndim != 2 or any(m not in (1, n) for m, n in zip(mask.shape, size, strict=True)):
             raise _misfit(path, "mask", mask, size, "(shot, sample); an axis that is fully sampled may have length 1")
         mask = np.broadcast_to(mask != 0, size)
-    matrix = description.matrix
     grid, problems = description.grid((kspace.shape[0], *matrix))
     scan = noise_scan_of(arrays.get("noise"), kspace.shape[1], path)
     return shots_of(
         kspace,
         trajectory.astype(np.float64),
-        stated(description.trajectory_unit, matrix, grid.spacing[1:], path.name),
+        stated(unit, matrix, grid.spacing[1:], path.name),
         grid,
         Origin(format_, path, problems=problems),
         mask=mask,

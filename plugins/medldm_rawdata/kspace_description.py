@@ -47,8 +47,9 @@ class KSpaceDescription(pydantic.BaseModel):
         noise_std: per real component, in units of the array; where not stated it is estimated, or taken from the array
             ``noise`` of the npz (coil, sample).
         simulated: whether the array was computed from an image.
-        matrix: of the image (y, x), where the axes name shots, whose number does not say it.
-        trajectory_unit: of the array ``trajectory`` of the npz, which comes with shots.
+        matrix: of the image (y, x), where k-space was measured along a trajectory, which does not say it.
+        trajectory: of BART, the name of the pair that holds it, in the same folder; an npz holds it itself.
+        trajectory_unit: of the array ``trajectory`` of the npz; BART's is ``cycles/fov``.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +64,15 @@ class KSpaceDescription(pydantic.BaseModel):
     noise_std: _Positive | None = None
     simulated: pydantic.StrictBool = False
     matrix: tuple[_Size, _Size] | None = None
+    trajectory: str | None = None
     trajectory_unit: TrajectoryUnit | None = None
+
+    @pydantic.field_validator("trajectory")
+    @classmethod
+    def _in_the_same_folder(cls, name: str | None) -> str | None:
+        if name is not None and (name in ("", "..") or Path(name).name != name):
+            raise ValueError("trajectory is the name of a pair in the same folder")
+        return name
 
     @classmethod
     def beside(cls, path: Path) -> KSpaceDescription:
@@ -101,16 +110,22 @@ class KSpaceDescription(pydantic.BaseModel):
 
     @property
     def names_shots(self) -> bool:
-        """Whether k-space was measured along a trajectory."""
+        """Whether the axes are those of k-space along a trajectory."""
         return "shot" in (self.axes or ())
 
+    @property
+    def unit(self) -> TrajectoryUnit | None:
+        """Of the trajectory, where there is one."""
+        return "cycles/fov" if self.trajectory is not None else self.trajectory_unit
+
     def _require_entries_of_shots(self) -> None:
-        for entry in ("matrix", "trajectory_unit"):
-            if (getattr(self, entry) is not None) != self.names_shots:
-                raise ValueError(
-                    f"{entry}: {'is needed' if self.names_shots else 'comes'} with the axes shot and sample"
-                )
-        if self.names_shots and self.centre != Centre():
+        if (self.trajectory_unit is not None) != self.names_shots:
+            raise ValueError(f"trajectory_unit: {'is needed' if self.names_shots else 'comes'} with shot and sample")
+        if self.trajectory is not None and self.axes is not None:
+            raise ValueError("trajectory: names a pair of BART, which has no axes; an npz holds its own")
+        if (self.matrix is not None) != (self.unit is not None):
+            raise ValueError(f"matrix: {'comes' if self.unit is None else 'is needed'} with a trajectory")
+        if self.unit is not None and self.centre != Centre():
             raise ValueError("centre: a trajectory says where frequency zero is")
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[Grid, tuple[Problem, ...]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,8 @@ from medldm.data import ReadRequest
 from medldm.errors import InputRefused
 from medldm.pipeline.recipe import load_recipe
 from medldm_rawdata.array_reader import KSpaceArrayReader
-from medldm_rawdata.example_files import described
+from medldm_rawdata.bart_reader import BartReader
+from medldm_rawdata.example_files import described, write_bart
 from medldm_rawdata.shot_sampling import acceleration, are_spokes
 from medldm_rawdata.tests.shot_scenes import NX, NY, NZ, SPACING, measured, scene, spirals, spokes
 
@@ -259,3 +263,74 @@ def test_files_that_lack_something(tmp_path):
     assert refusal_of(saved(tmp_path, kspace, spokes(), sampling="mask", arrays=mask)).code == "E-KSP-08"
     noise = {"noise": np.ones((2, 40)) + 0j}
     assert refusal_of(saved(tmp_path, kspace, spokes(), arrays=noise)).code == "E-KSP-12"
+
+
+BART = {"spacing_mm": SPACING, "matrix": [NY, NX], "trajectory": "t"}
+
+
+def bart(folder, kspace, cycles, description=BART):
+    """Both pairs as BART has them: kx, ky, kz in steps of 1 / field of view, column-major."""
+    places = np.concatenate([(cycles * [NY, NX])[..., ::-1], np.zeros((*cycles.shape[:2], 1))], -1)
+    write_bart(folder / "t", places.transpose(2, 1, 0), {})
+    stored = kspace.transpose(3, 2, 1, 0)
+    nz, coils, shots, samples = kspace.shape
+    return write_bart(folder / "k", stored.reshape(1, samples, shots, coils, *[1] * 9, nz), description)
+
+
+def test_a_trajectory_of_bart_in_a_pair_of_its_own(tmp_path):
+    cycles = spirals()
+    kspace = np.concatenate([measured(scene(), cycles), 2 * measured(scene(), cycles)], axis=1)
+    path = bart(tmp_path, kspace, cycles)
+    (found,) = BartReader().read(path, ReadRequest())
+    assert found.physics == "mri-nonuniform"
+    assert torch.equal(found.data, torch.from_numpy(kspace))
+    np.testing.assert_allclose(found.tensor("trajectory").numpy(), cycles / 1.5, atol=1e-7)
+    names = {file.name for file in BartReader().files(path.with_suffix(".hdr"))}
+    assert names == {"k.hdr", "k.cfl", "k.json", "t.hdr", "t.cfl"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "code"),
+    [
+        ({"trajectory": "none"}, "E-KSP-01"),
+        ({"trajectory": "../t"}, "E-KSP-05"),
+        ({"matrix": None}, "E-KSP-05"),
+        ({"trajectory_unit": "1/mm"}, "E-KSP-05"),
+        ({"trajectory": None, "matrix": None}, "E-KSP-07"),
+        ({"trajectory": "k"}, "E-KSP-07"),
+        ({"matrix": [3 * NY, 3 * NX]}, "E-KSP-40"),
+    ],
+)
+def test_what_is_wrong_with_a_trajectory_of_bart(tmp_path, entries, code):
+    cycles = spokes()
+    path = bart(tmp_path, measured(scene(), cycles), cycles, {k: v for k, v in {**BART, **entries}.items() if v})
+    (row,) = BartReader().inspect(path)
+    assert [problem.code for problem in row.problems] == [code]
+
+
+def test_a_trajectory_of_bart_out_of_the_plane_is_refused(tmp_path):
+    cycles = spokes()
+    path = bart(tmp_path, measured(scene(), cycles), cycles)
+    write_bart(tmp_path / "t", np.ones((3, *cycles.shape[1::-1])), {})
+    (row,) = BartReader().inspect(path)
+    assert [problem.code for problem in row.problems] == ["E-KSP-07"]
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="the program bart is not installed; it is an oracle only")
+def test_bart_and_medldm_see_the_same_object_along_spokes(tmp_path):
+    """What BART computes of its phantom along its spokes is what our operator computes of BART's image of it."""
+    for words in (
+        ["traj", "-r", "-G", "-x", "64", "-y", "48", "t"],
+        ["phantom", "-x", "64", "image"],
+        ["nufft", "t", "image", "k"],
+    ):
+        subprocess.run(["bart", *words], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    path = described(tmp_path / "k.cfl", {"spacing_mm": [5, 1, 1], "matrix": [64, 64], "trajectory": "t"})
+    (found,) = BartReader().read(path, ReadRequest())
+    image = np.fromfile(tmp_path / "image.cfl", "<c8").reshape(1, 64, 64)
+    places = found.tensor("trajectory").numpy().reshape(-1, 2)
+    at = np.arange(64) - 32
+    along_y, along_x = (np.exp(-2j * np.pi * np.outer(places[:, axis], at)) for axis in (0, 1))
+    expected = np.einsum("yx,sy,sx->s", image[0], along_y, along_x, optimize=True) / 64
+    got = found.data.numpy().ravel()
+    assert np.abs(got - expected).max() < 1e-2 * np.abs(expected).max()
