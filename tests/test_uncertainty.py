@@ -153,6 +153,8 @@ def test_a_stated_model_error_widens_intervals_and_nothing_else(host: Host, prio
     told = result.record["uncertainty"]
     assert told["interval"]["model_error"] == pytest.approx(40)
     assert told["calibration"]["model_error"] == pytest.approx(40)
+    (written,) = [event for event in result.maps["lower"].history.events if event.name == "interval-lower"]
+    assert written.settings["model_error"] == pytest.approx(40)
     assert told["calibration"]["coverage"]["0.8"] > plain.record["uncertainty"]["calibration"]["coverage"]["0.8"]
     assert "all samples share" in told["maps"]["lower"]
     (interval,) = [method for method in result.record["methods"] if method["name"] == "interval"]

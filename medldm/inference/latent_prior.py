@@ -103,7 +103,8 @@ class LatentPrior(nn.Module):
         told = for_batch(self.condition, len(x))
         if self._denoised is None:
             clean: Tensor = self.denoiser(x, sigma, told)
-            return clean
+            # as of all that priors return: the order in memory that a saved state has too
+            return clean.contiguous()
         return tiled(lambda tile: self.denoiser(tile, sigma, told), x, self._denoised)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -130,4 +131,4 @@ class LatentPrior(nn.Module):
 
         parts = torch.split(x, self.images_at_once or len(x))
         done = [one(part) if tiling is None else tiled(one, part, tiling) for part in parts]
-        return done[0] if len(done) == 1 else torch.cat(done)
+        return (done[0] if len(done) == 1 else torch.cat(done)).contiguous()

@@ -64,7 +64,8 @@ class SlicewisePrior(nn.Module):
         inputs = (x.flatten(0, 1), *each)
         parts = zip(*(torch.split(tensor, self.slices_at_once) for tensor in inputs), strict=True)
         done = torch.cat([in_part(function, part, recompute=self.recompute) for part in parts])
-        return done.reshape(*x.shape[:2], *done.shape[1:])
+        # Networks leave their own order in memory, which no saved state keeps, and a convolution rounds by it.
+        return done.reshape(*x.shape[:2], *done.shape[1:]).contiguous()
 
 
 def stacked(slice_: Space, slices: int) -> Space:

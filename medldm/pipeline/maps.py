@@ -78,13 +78,14 @@ def maps_of(
     """
     # An affine map to the unit of the result: differences have its scale only.
     to_result = acquisition.output if acquisition.output.target == "HU" else None
+    scale = 1.0 if to_result is None else abs(to_result.scale)
 
     def volume(data: Tensor, event: str, **settings: Any) -> Volume:
         return replace(image.with_data(data.float().cpu(), event, **settings), display=None)
 
     found: dict[str, Map] = {}
     if drawn.count > 1:
-        spread = drawn.spread * (1.0 if to_result is None else abs(to_result.scale))
+        spread = drawn.spread * scale
         exact = is_exact(solver)
         meaning = f"sample standard deviation (n - 1) of {drawn.count} samples of " + (
             "the posterior" if exact else "the solver, which does not claim to draw from the posterior"
@@ -96,7 +97,7 @@ def maps_of(
             lower, upper = torch.minimum(*ends), torch.maximum(*ends)
             if any(event.name == "magnitude" for event in image.history.events):
                 lower = lower.clamp(min=0)
-            settings = {"level": INTERVAL_LEVEL, "samples": drawn.count, "model_error": model_error}
+            settings = {"level": INTERVAL_LEVEL, "samples": drawn.count, "model_error": model_error * scale}
             below, above = volume(lower, "interval-lower", **settings), volume(upper, "interval-upper", **settings)
             found[LOWER] = Map(below, "interval-lower", interval_meaning(LOWER, drawn.count, model_error))
             found[UPPER] = Map(above, "interval-upper", interval_meaning(UPPER, drawn.count, model_error))

@@ -92,7 +92,7 @@ class Progress:
         if self.state_file is None or not step.state:
             return
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.state.items()}
-        aside = self.state_file.with_name(self.state_file.name + ".part")
+        aside = _aside(self.state_file)
         self._saved_at = time.monotonic()
         try:
             save_file(tensors, aside, metadata=self.job)
@@ -129,6 +129,11 @@ class Progress:
         return state
 
     def forget(self) -> None:
-        """Remove the state: the job is finished."""
+        """Remove the state, and what a run that was killed while saving left of one: the job is finished."""
         if self.state_file is not None:
             self.state_file.unlink(missing_ok=True)
+            _aside(self.state_file).unlink(missing_ok=True)
+
+
+def _aside(state_file: Path) -> Path:
+    return state_file.with_name(state_file.name + ".part")

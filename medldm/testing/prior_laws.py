@@ -112,7 +112,10 @@ def _awkward(card: PriorCard, more: int = 0) -> Grid:
 
 @torch.no_grad()
 def law_shapes_and_dtypes(trial: Trial) -> None:
-    """States and images have the shapes of their spaces, and stay of one kind and finite."""
+    """States and images have the shapes of their spaces, stay of one kind and finite, and lie in memory in order.
+
+    A saved state comes back in order; convolutions of one that was not round otherwise, and a resumed run is another.
+    """
     prior = trial.bound()
     require(prior.image.shape == trial.grid.shape, f"images are {prior.image}, the grid is {trial.grid.shape}")
     x, sigma = trial.noisy(prior, 2)
@@ -123,6 +126,7 @@ def law_shapes_and_dtypes(trial: Trial) -> None:
     require(tuple(decoded.shape) == (2, *prior.image.shape), f"decode gives {tuple(decoded.shape)}")
     for name, tensor in (("encode", x), ("denoise", denoised), ("decode", decoded)):
         require(bool(torch.isfinite(tensor).all()), f"{name} gives NaN or infinite values")
+        require(tensor.is_contiguous(), f"{name} gives strides {tensor.stride()}: end it with .contiguous()")
 
 
 @torch.no_grad()
