@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,16 @@ def test_maps_have_columns_and_a_failed_check_is_said(tmp_path: Path, monkeypatc
     assert limits[4] == (0, 1)
     assert "FAILED" in drawn[1]._suptitle.get_text()  # type: ignore[union-attr, attr-defined]
     assert "FAILED" not in drawn[0]._suptitle.get_text()  # type: ignore[union-attr, attr-defined]
+
+
+def test_sides_that_no_file_states_are_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    known = Volume(torch.rand(4, 12, 9), Grid.isotropic((4, 12, 9)), "arbitrary", "MR")
+    for image in (known, replace(known, history=known.history.orientation_assumed())):
+        save_preview(tmp_path / "p.png", image, known, None, RECORD)
+        assert pictures_of(image, known, None, {}).oriented == (image is known)
+    letters = [{text.get_text() for axes in figure.axes for text in axes.texts} for figure in drawn]
+    assert letters == [{"R", "L", "A", "P"}, set()]
+    foot = [figure._supxlabel.get_text() for figure in drawn]  # type: ignore[attr-defined]
+    assert "patient's right on the left" in foot[0] and "does not say which side" in foot[1]

@@ -305,7 +305,8 @@ def test_scale_bars_are_as_fine_as_the_image(most: float, said: str) -> None:
 @pytest.mark.parametrize("width", [1000.0, 16.0, 0.6, 5e-3])
 def test_letters_and_bars_are_drawn_in_parts_of_the_picture(width: float) -> None:
     levels = np.zeros((8, 8), np.uint8)
-    drawn = figure(Picture("image", (0.0, 1.0), "", {"axial": levels}, levels[None]), "axial", Size(width, width), "")
+    picture = Picture("image", (0.0, 1.0), "", {"axial": levels}, levels[None])
+    drawn = figure(picture, "axial", Size(width, width), "", oriented=True)
     assert 'viewBox="0 0 100.000 100.000"' in drawn
     lines = [float(number) for number in re.findall(r'(?:font-size|stroke-width)="([^"]*)"', drawn)]
     assert len(lines) == 6 and all(0.5 < line < 10 for line in lines)
@@ -314,6 +315,8 @@ def test_letters_and_bars_are_drawn_in_parts_of_the_picture(width: float) -> Non
     # A length in px would count in the units of the drawing.
     (rule,) = re.findall(r"\.letter \{[^}]*stroke-width: ([^;]*);", source("style.css"))
     assert rule == "0.1em"
+    nowhere = figure(picture, "axial", Size(width, width), "Image", oriented=False)
+    assert not re.findall(r">[RLAP]</text>", nowhere) and 'aria-label="Image. axial slice."' in nowhere
 
 
 def test_a_chart_draws_gaps_levels_and_nothing_at_all() -> None:

@@ -134,10 +134,10 @@ def test_few_slices_of_a_standing_plane_are_shown_from_the_front(one: Path) -> N
     picture = Picture("image", (0.0, 1.0), "", planes, levels(1, 1)[None])
     assert broadest(picture) == "sagittal"
     # The strip of 3 mm by 64 mm stands in the middle of a frame that has room for letters and bar.
-    drawn = figure(picture, "axial", Size(3.0, 64.0), "label")
+    drawn = figure(picture, "axial", Size(3.0, 64.0), "label", oriented=True)
     assert 'viewBox="0 0 25.000 100.000"' in drawn
     assert 'x="10.156" y="0.000" width="4.688" height="100.000"' in drawn
-    assert 'viewBox="0 0 100.000 66.667"' in figure(picture, "sagittal", Size(60.0, 40.0), "label")
+    assert 'viewBox="0 0 100.000 66.667"' in figure(picture, "sagittal", Size(60.0, 40.0), "label", oriented=True)
 
 
 def test_an_index_over_nothing_is_refused(tmp_path: Path) -> None:

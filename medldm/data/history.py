@@ -9,6 +9,7 @@ from typing import Any
 from medldm.errors import Problem
 
 _NOTICED = "noticed"
+_ASSUMED = "orientation-assumed"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class History:
             if problem.severity != "error" and problem not in self.problems:
                 history = history.then(_NOTICED, **asdict(problem))
         return history
+
+    def orientation_assumed(self) -> History:
+        """This history, of a scan whose file does not say how the patient lies: pictures then have no R and no L."""
+        return self.then(_ASSUMED)
+
+    @property
+    def orientation_known(self) -> bool:
+        """Whether the axes of the grid are known to be those of the patient."""
+        return all(event.name != _ASSUMED for event in self.events)
 
     @property
     def problems(self) -> tuple[Problem, ...]:

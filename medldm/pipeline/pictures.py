@@ -67,12 +67,14 @@ class Pictures:
         spacing: of the slices in mm along z, y, x.
         affine: (4, 4) of the reduced volumes, index (x, y, z) to RAS mm, as NIfTI has it.
         reduced: how many voxels became one along z, y, x.
+        oriented: whether it is known how the patient lies.
     """
 
     images: Mapping[str, Picture]
     spacing: tuple[float, float, float]
     affine: NDArray[np.float64]
     reduced: tuple[int, int, int]
+    oriented: bool
 
 
 def pictures_of(image: Volume, baseline: Volume, truth: Volume | None, maps: Mapping[str, Map]) -> Pictures:
@@ -103,7 +105,8 @@ def pictures_of(image: Volume, baseline: Volume, truth: Volume | None, maps: Map
     upright = _upright(image.grid)
     factors = _factors(upright.shape, spacing)
     images = {name: _picture(kind, volume, limits, unit, factors) for name, kind, volume, limits, unit in wanted}
-    return Pictures(images, spacing, _nifti_affine(upright, factors), factors)
+    known = image.history.orientation_known
+    return Pictures(images, spacing, _nifti_affine(upright, factors), factors, known)
 
 
 def _picture(
@@ -170,6 +173,7 @@ def save_pictures(path: Path, pictures: Pictures) -> Path:
         "spacing": pictures.spacing,
         "affine": pictures.affine.tolist(),
         "reduced": pictures.reduced,
+        "oriented": pictures.oriented,
         "images": {
             name: {"kind": one.kind, "limits": one.limits, "unit": one.unit} for name, one in pictures.images.items()
         },
@@ -204,4 +208,5 @@ def load_pictures(path: Path, only: Collection[str] | None = None) -> Pictures:
         }
     z, y, x = map(float, facts["spacing"])
     a, b, c = map(int, facts["reduced"])
-    return Pictures(images, (z, y, x), np.asarray(facts["affine"], dtype=np.float64), (a, b, c))
+    affine = np.asarray(facts["affine"], dtype=np.float64)
+    return Pictures(images, (z, y, x), affine, (a, b, c), bool(facts.get("oriented", True)))

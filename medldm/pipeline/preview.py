@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,6 +31,7 @@ _COLUMN_INCHES = 3.1
 # Height over width of a row: a few slices seen from the side are a strip, and stay one within a row of this shape.
 _FLATTEST, _TALLEST = 0.2, 1.6
 _PRIOR = "what came from the prior"
+NO_SIDES = "the file does not say which side is the patient's right"
 Image = NDArray[np.float32]
 
 
@@ -77,6 +79,8 @@ def save_preview(
     for number, (column, (data, spacing)) in enumerate(zip(columns, stacks, strict=True)):
         for row, plane in enumerate(planes):
             drawn = _show(grid[row][number], data, spacing, plane, column)
+            if image.history.orientation_known:
+                _letter(grid[row][number], plane)
             if number == 0:
                 grid[row][0].set_ylabel(plane, color="white", fontsize=10)
         grid[0][number].set_title(column.title, color="white", fontsize=10)
@@ -86,9 +90,9 @@ def save_preview(
         bar.ax.tick_params(colors="0.8", labelsize=7)
     figure.suptitle(_caption(record), color="white", fontsize=10)
     warning = f"\n{GENERATIVE}" if record.get("generative") else ""
+    sides = "patient's right on the left" if image.history.orientation_known else NO_SIDES
     figure.supxlabel(
-        f"window {low:.4g} to {high:.4g} {unit_of(image)}".rstrip() + "; "
-        f"patient's right on the left; {RESEARCH_ONLY}{warning}",
+        f"window {low:.4g} to {high:.4g} {unit_of(image)}".rstrip() + f"; {sides}; {RESEARCH_ONLY}{warning}",
         color="0.8",
         fontsize=8,
     )
@@ -208,6 +212,11 @@ def _show(axes: Axes, data: Image, spacing: tuple[float, float, float], plane: s
     shown = axes.imshow(picture, cmap=column.colours, norm=scale, aspect=aspect, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
+    return shown
+
+
+def _letter(axes: Axes, plane: str) -> None:
+    """The sides of the patient, to be read on white and on black."""
     for letter, place in zip(("R", "L") if plane != "sagittal" else ("A", "P"), (0.02, 0.98), strict=True):
         axes.text(
             place,
@@ -218,5 +227,5 @@ def _show(axes: Axes, data: Image, spacing: tuple[float, float, float], plane: s
             fontsize=8,
             va="center",
             ha="left" if place < 0.5 else "right",
+            path_effects=[withStroke(linewidth=2, foreground="black")],
         )
-    return shown

@@ -46,7 +46,7 @@ def size_of(pictures: Pictures, plane: str) -> Size:
     return Size(columns * right, rows * down)
 
 
-def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
+def figure(picture: Picture, plane: str, size: Size, label: str, *, oriented: bool) -> Markup:
     """One slice as inline SVG with a scale bar.
 
     Args:
@@ -54,6 +54,7 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         plane: of its slice.
         size: of the plane.
         label: for those who do not see it.
+        oriented: whether it is known how the patient lies; without letters where it is not.
     """
     framed = max(size.width, size.height / _LONGEST_FRAME), max(size.height, size.width / _LONGEST_FRAME)
     scale = _DRAWN / max(framed)
@@ -62,7 +63,9 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
     font, margin = 0.055 * _DRAWN, 0.02 * width
     corner = f'x="{(width - across) / 2:.3f}" y="{(height - down) / 2:.3f}"'
     left, right, top, bottom = _LETTERS[plane]
-    told = f"{label}. {plane} slice, {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top."
+    told = f"{label}. {plane} slice"
+    if oriented:
+        told += f", {_DIRECTIONS[left]} at the left, {_DIRECTIONS[top]} at the top"
     letters = (
         (margin, height / 2, "start", "middle", left),
         (width - margin, height / 2, "end", "middle", right),
@@ -73,11 +76,12 @@ def figure(picture: Picture, plane: str, size: Size, label: str) -> Markup:
         f'<text class="letter" x="{x:.2f}" y="{y:.2f}" font-size="{font:.2f}" text-anchor="{anchor}" '
         f'dominant-baseline="{baseline}">{letter}</text>'
         for x, y, anchor, baseline, letter in letters
+        if oriented
     )
     length, words = scale_bar(0.25 * framed[0])
     bar, line = length * scale, height - margin - 0.4 * font
     return Markup(
-        f'<svg class="slice" viewBox="0 0 {width:.3f} {height:.3f}" role="img" aria-label="{escape(told)}">'
+        f'<svg class="slice" viewBox="0 0 {width:.3f} {height:.3f}" role="img" aria-label="{escape(told)}.">'
         f'<image href="{png(coloured(picture.planes[plane], picture.kind))}" {corner} width="{across:.3f}" '
         f'height="{down:.3f}" preserveAspectRatio="none"/>{texts}'
         f'<path class="bar" d="M{margin:.2f} {line:.2f}h{bar:.2f}" stroke-width="{0.012 * width:.2f}"/>'

@@ -110,6 +110,7 @@ def page(record: Mapping[str, Any], pictures: Pictures) -> str:
             "made": facts.when(record.get("created", "")),
             "verdict": verdict_of(record),
             "tiles": facts.tiles(record),
+            "oriented": pictures.oriented,
             "main_sheet": _sheet(pictures, ("baseline", "reconstruction", _deviation(pictures))),
             "truth_sheet": _sheet(pictures, ("truth", "error")) if "truth" in pictures.images else None,
             "share_sheet": _sheet(pictures, ("prior-share",)) if "prior-share" in pictures.images else None,
@@ -167,7 +168,10 @@ def _sheet(pictures: Pictures, names: tuple[str, ...]) -> dict[str, Any]:
         "rows": [
             {
                 "plane": plane,
-                "cells": [figure(one, plane, sizes[plane], _TITLES[name]) for name, one in shown.items()],
+                "cells": [
+                    figure(one, plane, sizes[plane], _TITLES[name], oriented=pictures.oriented)
+                    for name, one in shown.items()
+                ],
             }
             for plane in planes
         ],

@@ -109,7 +109,7 @@ def serve(host: Host, folder: Path, port: int = 0) -> Server:
             "style": inline(style),
             "script": inline(script),
             "code_url": "niivue.js",
-            "volumes": json_island({"volumes": volumes}),
+            "volumes": json_island({"oriented": pictures.oriented, "volumes": volumes}),
             "notices": notices(bool(record.get("generative")), bool(record.get("simulated"))),
             "title": title_of(record),
             "reduced": [str(one["label"]) for one in volumes if one["reduced"]],

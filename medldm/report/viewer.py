@@ -52,6 +52,7 @@ def embedded(pictures: Pictures) -> Markup:
     return json_island(
         {
             "reduced": pictures.reduced,
+            "oriented": pictures.oriented,
             "volumes": [
                 {**shown_as(name, one), "data": _letters(nifti(one.volume, pictures.affine, one))}
                 for name, one in ordered(pictures)

@@ -63,6 +63,7 @@ def _sidecar(volume: Volume, provenance: Provenance) -> dict[str, Any]:
         "Modality": volume.modality,
         "Quantity": volume.quantity,
         "Orientation": volume.grid.orientation,
+        "OrientationKnown": volume.history.orientation_known,
         "SpacingMillimetre": list(volume.grid.spacing),
         "History": volume.history.as_list(),
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medldm.data import Acquisition, AffineMap, Grid, History, SeriesRow, Source
 from medldm.errors import InputRefused, Problem
+from medldm_rawdata.kspace_grid import NOT_STATED
 from medldm_rawdata.kspace_noise import NoiseScan, whitened, with_known_noise
 from medldm_rawdata.kspace_sampling import full_centre, sampled_points, whole_readouts
 
@@ -204,6 +205,9 @@ def acquired(
     simulated: bool,
 ) -> Acquisition:
     """A measurement of MR from a file: its settings and what was noticed stand in its history."""
+    history = History().then("read", format=origin.format, **settings).noticed(problems)
+    if any(problem.code == NOT_STATED.code for problem in problems):
+        history = history.orientation_assumed()
     return Acquisition(
         physics=physics,
         data=data,
@@ -217,7 +221,7 @@ def acquired(
         noise_std=std,
         simulated=simulated,
         name=case_name(origin.path, origin.case),
-        history=History().then("read", format=origin.format, **settings).noticed(problems),
+        history=history,
         source=Source(origin.format, (origin.path,)),
     )
 

@@ -78,7 +78,8 @@
     const stage = document.getElementById("viewer-stage");
     stage.hidden = false;
     const nv = new window.niivue.Niivue({
-      isRadiologicalConvention: true, backColor: [0.02, 0.02, 0.02, 1], crosshairColor: [1, 0.8, 0.2, 0.7],
+      isRadiologicalConvention: true, isOrientationTextVisible: told.oriented,
+      backColor: [0.02, 0.02, 0.02, 1], crosshairColor: [1, 0.8, 0.2, 0.7],
       crosshairWidth: 0.6, show3Dcrosshair: true, isNearestInterpolation: true, dragAndDropEnabled: false,
       logLevel: "error", isColorbar: true, loadingText: "",
     });

@@ -67,6 +67,7 @@ def fan_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int) -> 
         photons=float(np.median(blank)),
         counts=np.asarray(blank * np.exp(-values), dtype=np.float32) if blank.ndim else None,
         mu_water=mu,
+        oriented=True,
         problems=(*scan.problems, *problems, *dim, *dry),
         facts=facts,
     )
@@ -125,6 +126,7 @@ def detector_of(scan: ProjectionScan, path: Path, stated: Stated, max_bytes: int
         problems=(*scan.problems, *(() if scan.moves else angles.problems), *problems, *dim, *dry),
         facts=facts,
         grid=grid_of(trajectory, scan, stated),
+        oriented=True,
     )
 
 

@@ -84,6 +84,7 @@ class Projections:
         counts: photons of each bin where they do not follow from the line integrals; 0 where nothing was measured.
         facts: for the history.
         mu_water: to write HU; None writes 1/mm.
+        oriented: whether the file says how the patient lies.
 
     Raises:
         InputRefused: E-PRJ-26 when all line integrals are zero.
@@ -99,6 +100,7 @@ class Projections:
     weights: str | None = None
     mu_water: float | None = None
     simulated: bool = False
+    oriented: bool = False
     problems: tuple[Problem, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -122,6 +124,8 @@ class Projections:
             tensors["counts"] = torch.from_numpy(self.counts)
         history = History().then("read", format=format_, **self.facts)
         history = history.noticed((*self.noticed, *more))
+        if not self.oriented:
+            history = history.orientation_assumed()
         return Acquisition(
             physics="ct-fan" if self.detector.fan else "ct-parallel",
             data=torch.from_numpy(self.values),

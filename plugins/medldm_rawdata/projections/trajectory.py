@@ -143,6 +143,7 @@ class Trajectory:
         electronic_std: float = 0.0,
         weights: str | None = None,
         simulated: bool = False,
+        oriented: bool = False,
     ) -> Acquisition:
         """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs.
 
@@ -155,6 +156,8 @@ class Trajectory:
         if self.moves:
             found += lost_views(self.angles, self.z)
         history = History().then("read", format=format_, **facts).noticed((*problems, *found, *more))
+        if not oriented:
+            history = history.orientation_assumed()
         tensors = {"angles": self.angles} | ({"heights_mm": self.heights} if self.moves else {})
         tensors |= {} if self.is_orbit else self.vectors()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}

@@ -313,6 +313,7 @@ def test_the_numpy_file_beside_its_json_and_a_centre_to_find(tmp_path: Path) -> 
     assert abs(acquisition.settings["offset_mm"] - (23.5 - 24.7) * 2) < 0.2
     assert acquisition.simulated
     assert acquisition.output.target == "HU"
+    assert not acquisition.history.orientation_known
     assert "SIMULATED" in SinogramReader().inspect(tmp_path / "discs.npy")[0].description
 
 

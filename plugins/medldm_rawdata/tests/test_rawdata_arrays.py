@@ -89,6 +89,7 @@ def test_the_affine_places_the_image(tmp_path):
     found = one(saved(tmp_path, truth(), affine=affine))
     np.testing.assert_array_equal(found.grid.affine, affine)
     assert "E-KSP-21" not in [event.settings.get("code") for event in found.history.events]
+    assert found.history.orientation_known and not one(saved(tmp_path, truth())).history.orientation_known
     assert code_of(saved(tmp_path, truth(), affine=affine, spacing_mm=[4, 2, 2])) == "E-KSP-05"
 
 
