@@ -89,6 +89,27 @@ class KSpaceScan:
         return f"acceleration {settings['acceleration']:.3g}, full centre {centre} ({masked}){apart}"
 
 
+@dataclass(frozen=True, eq=False)
+class RefusedScan:
+    """A scan that cannot be read, among others of its file that can."""
+
+    format: str
+    path: Path
+    case: str
+    refusal: InputRefused
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """None: asking for it raises the refusal."""
+        raise self.refusal
+
+    def row(self, index: int) -> SeriesRow:
+        """Its row in ``medldm inspect``, with the reason."""
+        problem = Problem(self.refusal.code, "error", self.refusal.what, self.refusal.fix)
+        name = case_name(self.path, self.case) if self.case else self.path.name
+        return SeriesRow(index, name, self.format, "MR", "", 1, None, None, None, (problem,))
+
+
 def image_shape(kspace: NDArray[np.complex64]) -> tuple[int, int, int]:
     """(z, y, x) of slices (z, coil, ky, kx), or of a volume (1, coil, kz, ky, kx)."""
     z, y, x = kspace.shape[-3:] if kspace.ndim == 5 else (kspace.shape[0], *kspace.shape[-2:])
@@ -231,7 +252,7 @@ def speaking_coils(kspace: NDArray[np.complex64]) -> tuple[NDArray[np.bool_], li
     return alive, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
 
 
-def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]]) -> list[SeriesRow]:
+def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan | RefusedScan]]) -> list[SeriesRow]:
     """The rows of ``medldm inspect``; what cannot be read is a row with its reason.
 
     k-space says little about itself in headers: mask, calibration and noise are seen in the samples, so they are read.
@@ -239,8 +260,7 @@ def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]])
     try:
         return [scan.row(index) for index, scan in enumerate(scans(), 1)]
     except InputRefused as refusal:
-        problem = Problem(refusal.code, "error", refusal.what, refusal.fix)
-        return [SeriesRow(1, path.name, format_, "MR", "", 1, None, None, None, (problem,))]
+        return [RefusedScan(format_, path, "", refusal).row(1)]
 
 
 def selected(cases: Sequence[str], series: str | None, path: Path) -> list[int]:
