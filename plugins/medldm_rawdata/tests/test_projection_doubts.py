@@ -98,6 +98,46 @@ def test_the_largest_of_noisy_counts_is_no_limit() -> None:
     assert plateau(np.minimum(counts, 35), np.full((4, 64), 30.0)) == 35
 
 
+def counted(counts: np.ndarray, folder: Path, cone: bool) -> Acquisition:
+    """Counts (row, view, bin) as a JSON of either format describes them."""
+    header: dict[str, object] = {"version": 1, "data": "counts.npy", "content": "counts", "photons": 7e4}
+    header["angles_deg"] = {"first_deg": 0, "step_deg": 4}
+    if cone:
+        counts = counts.transpose(1, 0, 2)
+        header |= {"format": "medldm-cone-beam", "detector": "flat", "column_pitch_mm": 1.0, "row_pitch_mm": 1.0}
+        header |= {"source_to_centre_mm": 200.0, "source_to_detector_mm": 400.0}
+    else:
+        header |= {"format": "medldm-sinogram", "geometry": "parallel", "pitch_mm": 1.0}
+    np.save(folder / "counts.npy", counts)
+    (folder / "counts.json").write_text(json.dumps(header))
+    found = (ConeBeamReader() if cone else SinogramReader()).read(folder / "counts.json", REQUEST)[0]
+    assert isinstance(found, Acquisition)
+    return found
+
+
+NOISY = np.random.default_rng(2).poisson(7e4 * np.exp(-discs(np.arange(90) * 4.0, 48, 23.5)))
+
+
+@pytest.mark.parametrize("cone", [False, True], ids=["sinogram", "cone"])
+def test_saturated_counts_of_a_json_are_noticed_as_those_of_a_beamline(tmp_path: Path, cone: bool) -> None:
+    assert "E-PRJ-11" not in codes(counted(NOISY, tmp_path, cone))
+    with pytest.raises(InputRefused, match="limit of 65535") as caught:
+        counted(np.minimum(NOISY, 65535).astype(np.uint16), tmp_path, cone)
+    assert caught.value.code == "E-PRJ-11"
+    few = NOISY.clip(max=65000)
+    few[0, 3, 20:24] = 65535
+    found = counted(few.astype(np.uint16), tmp_path, cone)
+    assert "E-PRJ-11" in codes(found)
+    np.testing.assert_array_equal(found.tensors["counts"].numpy() == 0, (found.data == found.data.min()).numpy())
+    assert int((found.tensors["counts"] == 0).sum()) == 4
+    # Where the type has room for more, the camera's limit shows.
+    clipped = np.minimum(NOISY, 50000)
+    found = counted(clipped, tmp_path, cone)
+    assert "E-PRJ-11" in codes(found)
+    limit = (clipped == 50000).transpose(1, 0, 2) if cone else clipped == 50000
+    np.testing.assert_array_equal(found.tensors["counts"].numpy() == 0, limit & (limit.mean() <= 0.5))
+
+
 # Folders of projections
 
 
