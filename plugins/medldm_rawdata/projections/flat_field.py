@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.measured import DEFAULT_PHOTONS, assumed_photons
-from medldm_rawdata.projections.saturation import limit_of, saturated
+from medldm_rawdata.projections.saturation import limit_of, plateau, saturated
 
 Array = NDArray[np.float64]
 # More bins than this without a measurement are no few dead pixels.
 _DEAD_SHARE = 0.05
+# Of the squared mean count: a variance below it, of more than a billion photons, is rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,7 @@ class FlatField:
         if share:
             sentence = f"{int(dead.sum())} of {dead.size} bins have no usable flat field."
             problems.append(Problem("E-PRJ-10", "warning", sentence, "They are interpolated and given no weight."))
+        problems += _clipped(flats)
         found = _photons(values - dark, dead) if photons is None else (photons, _gain(photons, flat, dead))
         if found is None:
             problems.append(assumed_photons())
@@ -112,6 +115,17 @@ class FlatField:
         return integrals.astype(np.float32), counts.astype(np.float32), problems
 
 
+def _clipped(flats: NDArray[Any]) -> tuple[Problem, ...]:
+    """A warning where the flats end at the range of a camera's converter, below that of their type."""
+    limit = plateau(flats, flats.mean(0, dtype=np.float64))
+    if limit is None or limit == limit_of(flats.dtype):
+        return ()
+    share = float((flats == limit).any(0).mean())
+    sentence = f"The flat field of {share:.0%} of the bins is at {limit:g}, the camera's limit: the beam is stronger."
+    remedy = "Line integrals come out too small there; measure the flats with a shorter exposure."
+    return (Problem("E-PRJ-10", "warning", sentence, remedy),)
+
+
 def _gain(photons: float, flat: Array, dead: NDArray[np.bool_]) -> float:
     """Photons per count of the detector."""
     return photons / float(np.median(flat[~dead]))
@@ -120,7 +134,7 @@ def _gain(photons: float, flat: Array, dead: NDArray[np.bool_]) -> float:
 def _photons(flats: Array, dead: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Photons per bin in the flat and per count, by photon transfer: the variance of a count over its mean.
 
-    Frames are scaled to the same mean first, since the beam's intensity drifts.
+    Frames are scaled to the same mean first, since the beam's intensity drifts. None where they are too few, or alike.
     """
     frames = len(flats)
     if frames < 4:
@@ -130,11 +144,13 @@ def _photons(flats: Array, dead: NDArray[np.bool_]) -> tuple[float, float] | Non
         return None
     level = flats[:, ~dead] * (mean.mean() / mean)[:, None]
     variance, average = level.var(0, ddof=1), level.mean(0)
+    if float(np.median(variance / average**2)) < _ROUNDING:
+        return None
     spread = float(np.median(variance / average))
     # The median of a chi-square variable of k degrees of freedom lies below its mean (Wilson and Hilferty 1931).
     k = frames - 1
     spread /= (1 - 2 / (9 * k)) ** 3
-    return None if spread <= 0 else (float(np.median(average)) / spread, 1 / spread)
+    return float(np.median(average)) / spread, 1 / spread
 
 
 def _interpolate(integrals: Array, dead: NDArray[np.bool_]) -> None:

@@ -98,6 +98,34 @@ def test_the_largest_of_noisy_counts_is_no_limit() -> None:
     assert plateau(np.minimum(counts, 35), np.full((4, 64), 30.0)) == 35
 
 
+@pytest.mark.parametrize("level", [30100.0, 0.1, 1 / 3 + 1e4])
+def test_flats_without_spread_tell_no_photons(tmp_path: Path, level: float) -> None:
+    """Scaled to one mean, frames that are alike differ by rounding alone, which would make 1e31 photons."""
+    degrees = np.arange(45) * 4.0
+    whole = discs(degrees, 48, 23.5)
+    flats = np.full((10, 2, 48), level) * np.linspace(1, 1.3, 48) * np.linspace(1, 1.1, 10)[:, None, None]
+    data = (flats[0] * np.exp(-whole).transpose(1, 0, 2)).astype(np.float32)
+    path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, data=data, data_white=flats, data_dark=None)
+    acquisition = DataExchangeReader().read(path, REQUEST)[0]
+    assert "E-PRJ-15" in codes(acquisition)
+    assert acquisition.settings["photons"] == 1e4
+
+
+def test_flats_at_the_limit_of_a_camera_are_named(tmp_path: Path) -> None:
+    degrees, random = np.arange(45) * 4.0, np.random.default_rng(6)
+    whole = discs(degrees, 48, 23.5)
+    data = np.minimum(random.poisson(5000 * np.exp(-whole)), 4095).astype(np.uint16).transpose(1, 0, 2)
+    found = []
+    for limit in (4095, 65535):
+        flats = np.minimum(random.poisson(5000.0, (10, 2, 48)), limit).astype(np.uint16)
+        path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, data=data, data_white=flats, data_dark=None)
+        found.append(DataExchangeReader().read(path, REQUEST)[0].history.problems)
+    clipped, whole_flats = ([p.sentence for p in problems if p.code == "E-PRJ-10"] for problems in found)
+    assert len(clipped) == 1 and "100%" in clipped[0] and "4095" in clipped[0]
+    assert not whole_flats
+    assert "E-PRJ-15" in {problem.code for problem in found[0]}
+
+
 def counted(counts: np.ndarray, folder: Path, cone: bool) -> Acquisition:
     """Counts (row, view, bin) as a JSON of either format describes them."""
     header: dict[str, object] = {"version": 1, "data": "counts.npy", "content": "counts", "photons": 7e4}
