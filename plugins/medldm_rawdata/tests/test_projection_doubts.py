@@ -92,6 +92,23 @@ def test_a_camera_that_ends_below_its_type_is_found_out(
     assert gone < 0.5 and (gone > 0) == (expected and bool((data == limit).mean() <= 0.5))
 
 
+@pytest.mark.parametrize("beam", [32600.0, 40000.0])
+def test_counts_beyond_a_signed_type_are_refused(tmp_path: Path, beam: float) -> None:
+    degrees, random = np.arange(45) * 4.0, np.random.default_rng(8)
+    whole = discs(degrees, 48, 23.5)
+    counts = random.poisson(beam * np.exp(-whole)).transpose(1, 0, 2).astype(np.uint16)
+    flats, darks = random.poisson(beam, (10, 2, 48)).astype(np.uint16), random.integers(-3, 4, (10, 2, 48))
+    kept: dict[str, np.ndarray] = {"data": counts, "data_white": flats, "data_dark": darks.astype(np.int16)}
+    path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, **kept)
+    assert codes(DataExchangeReader().read(path, REQUEST)[0]) == []
+    for name in ("data", "data_white"):
+        wrapped = kept | {name: kept[name].view(np.int16)}
+        path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, **wrapped)
+        with pytest.raises(InputRefused, match=f"exchange/{name} .* signed type int16") as caught:
+            DataExchangeReader().read(path, REQUEST)
+        assert caught.value.code == "E-PRJ-04" and "uint16" in caught.value.fix
+
+
 def test_the_largest_of_noisy_counts_is_no_limit() -> None:
     counts = np.random.default_rng(0).poisson(30.0, (90, 4, 64))
     assert plateau(counts, np.full((4, 64), 30.0)) is None
