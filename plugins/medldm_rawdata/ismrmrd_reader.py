@@ -304,12 +304,17 @@ def _grid(
 
 
 def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
-    """The noise scan, its variance ratio still lacking the dwell time of the image."""
+    """The noise scan, its variance ratio still lacking the dwell time of the image.
+
+    Noise power is proportional to bandwidth, so lines of other dwell times are brought to that of the first.
+    """
     if not len(lines.noise):
         return None
-    samples = np.concatenate([line for _, line in lines.samples(lines.noise)], axis=1)
-    dwell = float(lines.heads["sample_time_us"][lines.noise[0]])
-    return NoiseScan(samples, (dwell if dwell > 0 else 0.0) / header.noise_bandwidth)
+    dwell = lines.heads["sample_time_us"].astype(np.float64)
+    first = float(dwell[lines.noise[0]])
+    ratio = np.where((dwell > 0) & (first > 0), dwell / (first or 1.0), 1.0)
+    samples = np.concatenate([line * np.float32(ratio[i] ** 0.5) for i, line in lines.samples(lines.noise)], axis=1)
+    return NoiseScan(samples, (first if first > 0 else 0.0) / header.noise_bandwidth)
 
 
 def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:
