@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import InputRefused, Problem
-from medldm_rawdata.projections.plausible import doubts, require_content
+from medldm_rawdata.projections.plausible import doubts, out_of_scale, require_content
 from medldm_rawdata.projections.views import Views, fan_opening
 
 GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
@@ -39,6 +39,11 @@ class Detector:
     def magnification(self) -> float:
         """Of the axis of rotation on the detector."""
         return self.source[1] / self.source[0] if self.source else 1.0
+
+    @property
+    def width(self) -> float:
+        """Of the detector, seen at the axis, in mm."""
+        return self.bins * self.pitch / self.magnification
 
     @property
     def fan(self) -> bool:
@@ -109,6 +114,7 @@ class Projections:
     def noticed(self) -> tuple[Problem, ...]:
         """All warnings but those of the weights."""
         found = doubts(self.values, self.photons, self.detector.displacement, self.counts)
+        found += out_of_scale(self.values, self.detector.width, self.mu_water, self.counts)
         return (*self.views.problems, *self.problems, *found)
 
     def acquisition(self, path: Path, format_: str) -> Acquisition:

@@ -17,6 +17,8 @@ _LARGEST = 20.0
 _DRIFT, _DRIFT_SHARE = 0.02, 0.01
 _NOISE = 5.0
 _FEW = 1e-3
+# Iron attenuates some twenty times as much as water, and does not fill the detector.
+_DENSEST = 30.0
 # From view to view a helix goes on by equal steps.
 _ODD_STEP = 3.0
 # A row is cut off where it ends at more than this share of the largest; beyond this offset it is judged by one end.
@@ -66,6 +68,32 @@ def doubts(values: Values, photons: float, offset: float, counts: Values | None 
     if not found:  # what cannot be says nothing of where the object ends
         found += _cut_off(values, largest, offset)
     return tuple(found)
+
+
+def out_of_scale(
+    values: Values, width_mm: float, mu_water: float | None, counts: Values | None = None
+) -> tuple[Problem, ...]:
+    """A warning of an object that is denser than metal by its size, as one whose lengths are not in mm.
+
+    Args:
+        values: line integrals.
+        width_mm: of what the detector sees at the axis, over which they go.
+        mu_water: attenuation of water in 1/mm; None, where it is not stated, tells nothing.
+        counts: see :func:`doubts`.
+    """
+    known = values if counts is None else values[counts > 0]
+    if mu_water is None or not known.size:
+        return ()
+    largest = float(known.max())
+    ratio = largest / width_mm / mu_water
+    if ratio <= _DENSEST:
+        return ()
+    sentence = (
+        f"Line integrals reach {largest:.4g} over the {width_mm:.3g} mm that the detector sees: {ratio:.3g} times the "
+        "attenuation of water."
+    )
+    remedy = "Check that all lengths are in mm, and the attenuation of water in 1/mm."
+    return (Problem("E-PRJ-26", "warning", sentence, remedy),)
 
 
 def lost_views(radians: NDArray[np.float64], heights: NDArray[np.float64]) -> tuple[Problem, ...]:

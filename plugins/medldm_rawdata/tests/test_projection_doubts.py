@@ -269,6 +269,25 @@ def test_values_that_cannot_be_are_noticed(tmp_path: Path, values: np.ndarray, m
     assert [p.code for p in SinogramReader().inspect(path)[0].problems] == expected
 
 
+@pytest.mark.parametrize("cone", [False, True], ids=["fan", "cone"])
+def test_lengths_in_metres_are_doubted_where_water_is_known(tmp_path: Path, cone: bool) -> None:
+    values = discs(np.arange(90) * 4.0, 48, 23.5)
+    for unit, expected in ((1.0, []), (1e-3, ["E-PRJ-26"])):
+        header = {"pitch_mm": 2.0 * unit, "source_to_centre_mm": 300 * unit, "source_to_detector_mm": 600 * unit}
+        header |= {"mu_water_per_mm": 0.02}
+        if not cone:
+            path = sinogram(tmp_path, values[0], geometry="fan-flat", **header)
+            assert codes(SinogramReader().read(path, REQUEST)[0]) == expected
+            assert [p.code for p in SinogramReader().inspect(path)[0].problems] == expected
+            continue
+        header |= {"column_pitch_mm": header.pop("pitch_mm"), "row_pitch_mm": 2.0 * unit, "detector": "flat"}
+        header |= {"format": "medldm-cone-beam", "version": 1, "data": "scan.npy", "content": "line-integrals"}
+        header |= {"angles_deg": {"first_deg": 0, "step_deg": 4}, "axes": ["row", "view", "column"], "photons": 1e5}
+        np.save(tmp_path / "scan.npy", values.astype(np.float32))
+        (tmp_path / "scan.json").write_text(json.dumps(header))
+        assert codes(ConeBeamReader().read(tmp_path / "scan.json", REQUEST)[0]) == expected
+
+
 def test_a_sinogram_of_zeros_is_refused(tmp_path: Path) -> None:
     path = sinogram(tmp_path, 0 * GOOD)
     with pytest.raises(InputRefused, match="are zero") as caught:
