@@ -15,6 +15,7 @@ from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.plausible import doubts, out_of_scale, require_content
 from medldm_rawdata.projections.views import Views, fan_opening
+from medldm_rawdata.projections.weights import require_weights
 
 GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
 # Of a detector whose noise is not known: a laboratory scan of ordinary quality.
@@ -61,19 +62,25 @@ class Detector:
         return self.offset / (self.bins * self.pitch)
 
     def settings(self, views: Views, weights: str | None = None) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-        """The settings of the physics and warnings about its weights."""
+        """The settings of the physics and warnings about its weights.
+
+        Raises:
+            InputRefused: E-PRJ-17 when the weights do not fit the scan.
+        """
         opening = 0.0
         if self.source:
             curved = self.geometry == "fan-curved"
             opening = fan_opening(self.bins, self.pitch, self.offset, self.source[1], curved=curved)
         kind, arc, problems = views.weights(opening_deg=opening, fan=self.fan, offset=self.displacement)
+        kind = weights or kind
+        require_weights(kind, arc, opening_deg=opening, fan=self.fan, offset=self.displacement)
         settings: dict[str, Any] = {
             "geometry": self.geometry,
             "pitch_mm": self.pitch,
             "offset_mm": self.offset,
             "angle_unit": "rad",
             "arc_deg": arc,
-            "weights": weights or kind,
+            "weights": kind,
         }
         if self.source:
             settings["source_to_centre_mm"], settings["source_to_detector_mm"] = self.source
@@ -91,7 +98,7 @@ class Projections:
         mu_water: to write HU; None writes 1/mm.
 
     Raises:
-        InputRefused: E-PRJ-26 when all line integrals are zero.
+        InputRefused: E-PRJ-26 when all line integrals are zero, E-PRJ-17 when the weights do not fit the scan.
     """
 
     values: NDArray[np.float32]
@@ -109,6 +116,7 @@ class Projections:
 
     def __post_init__(self) -> None:
         require_content(self.values)
+        self.detector.settings(self.views, self.weights)
 
     @property
     def noticed(self) -> tuple[Problem, ...]:

@@ -147,7 +147,7 @@ class Trajectory:
         """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs.
 
         Raises:
-            InputRefused: E-PRJ-26 when all line integrals are zero.
+            InputRefused: E-PRJ-26 when all line integrals are zero, E-PRJ-17 when the weights do not fit the scan.
         """
         require_content(values)
         settings, more = self.settings(values.shape[2], weights)

@@ -288,6 +288,48 @@ def test_lengths_in_metres_are_doubted_where_water_is_known(tmp_path: Path, cone
         assert codes(ConeBeamReader().read(tmp_path / "scan.json", REQUEST)[0]) == expected
 
 
+FAN = {"geometry": "fan-flat", "source_to_centre_mm": 300, "source_to_detector_mm": 600}
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "said"),
+    [
+        (4, {"weights": "full-turn"}, "those of 360 degrees, the views cover 180"),
+        (2, {"weights": "half-turn"}, "those of 180 degrees, the views cover 90"),
+        (4, {"weights": "short-scan"}, "not those of parallel rays"),
+        (4, {"weights": "short-scan", **FAN}, "short-scan"),
+        (4, {"weights": "half-turn", **FAN}, "half-turn"),
+        (4, {"weights": "displaced", **FAN}, "those of 360 degrees"),
+        (8, {"weights": "displaced", "offset_mm": 30.0, **FAN}, "does not see the axis"),
+        (8, {"offset_mm": 3000.0, **FAN}, "does not see the axis"),
+    ],
+)
+def test_weights_that_do_not_fit_the_scan_are_a_fault_of_the_file(
+    tmp_path: Path, step: float, more: dict, said: str
+) -> None:
+    path = sinogram(tmp_path, GOOD, angles_deg={"first_deg": 0, "step_deg": step}, **more)
+    with pytest.raises(InputRefused, match=said) as caught:
+        SinogramReader().read(path, REQUEST)
+    assert caught.value.code == "E-PRJ-17"
+    assert [p.code for p in SinogramReader().inspect(path)[0].problems] == ["E-PRJ-17"]
+
+
+@pytest.mark.parametrize(
+    ("step", "more"),
+    [
+        (4, {"weights": "half-turn"}),
+        (4, {"weights": "limited"}),
+        (8, {"weights": "full-turn", **FAN}),
+        (8, {"weights": "short-scan", **FAN}),
+        (8, {"weights": "displaced", "offset_mm": 20.0, **FAN}),
+        (2, {"weights": "limited", "offset_mm": 30.0, **FAN}),
+    ],
+)
+def test_weights_that_fit_the_scan_are_taken(tmp_path: Path, step: float, more: dict) -> None:
+    path = sinogram(tmp_path, GOOD, angles_deg={"first_deg": 0, "step_deg": step}, **more)
+    assert SinogramReader().read(path, REQUEST)[0].settings["weights"] == more["weights"]
+
+
 def test_a_sinogram_of_zeros_is_refused(tmp_path: Path) -> None:
     path = sinogram(tmp_path, 0 * GOOD)
     with pytest.raises(InputRefused, match="are zero") as caught:
