@@ -102,7 +102,9 @@ def lost_views(radians: NDArray[np.float64], heights: NDArray[np.float64]) -> tu
         return ()
     turned, moved = np.abs(np.diff(radians)), np.abs(np.diff(heights))
     usual, step = float(np.median(turned)), float(np.median(moved))
-    odd = (turned > _ODD_STEP * usual + 1e-6) | (moved > _ODD_STEP * step + 1e-6)
+    # Angles that begin anew with every turn go back by almost one, and on by the way that is left.
+    shortest = np.abs(np.mod(np.diff(radians) + math.pi, 2 * math.pi) - math.pi)
+    odd = (np.minimum(turned, shortest) > _ODD_STEP * usual + 1e-6) | (moved > _ODD_STEP * step + 1e-6)
     if not odd.any():
         return ()
     worst = int(np.argmax(moved * odd))

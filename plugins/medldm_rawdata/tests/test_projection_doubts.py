@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -355,8 +356,9 @@ def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, mon
 # Helices
 
 
-@pytest.mark.parametrize(("lost", "expected"), [(0.0, []), (2880.0, ["E-PRJ-20"])])
-def test_a_helix_that_lost_turns_is_noticed(tmp_path: Path, lost: float, expected: list[str]) -> None:
+@pytest.mark.parametrize("turn", [math.inf, 360.0], ids=["on and on", "every turn anew"])
+@pytest.mark.parametrize(("lost", "expected"), [(0.0, []), (90.0, ["E-PRJ-20"]), (2880.0, ["E-PRJ-20"])])
+def test_a_helix_that_lost_views_is_noticed(tmp_path: Path, lost: float, expected: list[str], turn: float) -> None:
     view = np.arange(24)
     gone = np.where(view > 11, lost, 0.0)
     rays = np.sin(np.pi * np.arange(24) / 23) ** 2
@@ -366,7 +368,7 @@ def test_a_helix_that_lost_turns_is_noticed(tmp_path: Path, lost: float, expecte
         "version": 1,
         "data": "scan.npy",
         "content": "line-integrals",
-        "angles_deg": list(30.0 * view + gone),
+        "angles_deg": [math.fmod(angle, turn) for angle in 30.0 * view + gone],
         "heights_mm": list(0.2 * view + 0.2 * gone / 30),
         "detector": "curved",
         "column_pitch_mm": 2.0,
