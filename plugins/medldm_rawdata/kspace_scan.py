@@ -22,6 +22,12 @@ _PHYSICS = {4: ("mri-cartesian", ("z", "coil", "ky", "kx")), 5: ("mri-cartesian-
 # Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.5 (ISMRMRD, 8 coils) were measured, and up
 # to 5.8 of one coil, whose masks and counts are as many numbers as its samples.
 _COPIES = 6
+_WITHOUT_CENTRE = Problem(
+    "E-KSP-30",
+    "warning",
+    "Frequency zero was not measured where it is stated to be, so coil maps cannot be estimated from this k-space.",
+    "Check where it is: centre in the JSON of an array, center in encodingLimits of ISMRMRD.",
+)
 
 
 @dataclass(frozen=True)
@@ -196,10 +202,13 @@ def scan_of(
         calibration = whitened(calibration, noise.whitener())
     kspace, std, told, doubts = with_known_noise(kspace, points, noise, averages)
     problems += doubts
+    centre = full_centre(readouts)
+    if 0 in centre and calibration is None:
+        problems.append(_WITHOUT_CENTRE)
     settings = {
         "coils": int(kspace.shape[1]),
         "acceleration": round(points.size / int(points.sum()), 4),
-        "full_centre": list(full_centre(readouts)),
+        "full_centre": list(centre),
         "noise": told,
         "averages": averages,
     }

@@ -73,3 +73,14 @@ def test_partitions_and_pairs_of_bart_are_looked_at(tmp_path):
     path = write_bart(tmp_path / "pair", plane[:, :, None], {"spacing_mm": [4, 2, 2]})
     (found,) = BartReader().read(path, ReadRequest())
     assert "E-KSP-28" in {problem.code for problem in found.history.problems}
+
+
+def test_k_space_without_its_centre_is_warned_of(tmp_path):
+    sampled = kspace()
+    sampled[:, :, 0::2] = 0
+    _, problems = codes(tmp_path, sampled)
+    assert "E-KSP-30" in {problem.code for problem in problems}
+    sampled = kspace()
+    sampled[:, :, 1::2] = 0
+    _, problems = codes(tmp_path, sampled)
+    assert "E-KSP-30" not in {problem.code for problem in problems}
