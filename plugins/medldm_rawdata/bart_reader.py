@@ -75,6 +75,12 @@ class BartReader(OneScanReader):
                 fix="Cut one out with: bart slice DIMENSION INDEX IN OUT. k-space along a trajectory needs the entry "
                 f"trajectory in {description_file(path).name}.",
             )
+        if pair.sizes[0] == 1 and {1, 2} <= set(pair.long):
+            raise pair.not_understood(
+                why="Dimension 0 is one: so lie samples (1) and shots (2) along a trajectory, and nothing names one.",
+                fix=f"Name its pair by the entry trajectory in {description_file(path).name}. A Cartesian plane of two "
+                "phase encodings is read after: bart transpose 0 2 IN OUT.",
+            )
         # A dimension of one is kept only where an axis is needed.
         kept = [i for i in _GRID if i in (0, 1) or i in pair.long]
         axes = [_GRID[i] for i in kept]

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medldm.errors import InputRefused
+from medldm_rawdata.kspace_centre import centre_doubts
 from medldm_rawdata.kspace_description import KSpaceDescription
 from medldm_rawdata.kspace_noise import NoiseScan
 from medldm_rawdata.kspace_partitions import slices_or_volume
 from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, require_memory, scan_of
+
+# Of the encoded axes, once the array is (z or kz, coil, ky, kx).
+_PLACES = {"kz": 0, "ky": 2, "kx": 3}
 
 
 def described_scan(
@@ -59,8 +63,9 @@ def described_scan(
         mask = np.roll(
             _points(mask, [array.shape[axes.index(axis)] for axis in encoded], path), turn, tuple(range(len(turn)))
         )
-    kspace = np.roll(kspace.astype(np.complex64), turn, [{"kz": 0, "ky": -2, "kx": -1}[axis] for axis in encoded])
+    kspace = np.roll(kspace.astype(np.complex64), turn, [_PLACES[axis] for axis in encoded])
     require_finite(kspace, path.name)
+    doubts = centre_doubts(kspace, {axis: _PLACES[axis] for axis in encoded}, shifts)
     if "kz" in named:
         kspace, mask = slices_or_volume(kspace, mask)
     grid, problems = description.grid(image_shape(kspace))
@@ -68,7 +73,7 @@ def described_scan(
     return scan_of(
         kspace,
         grid,
-        Origin(format_, path, problems=problems),
+        Origin(format_, path, problems=(*problems, *doubts)),
         mask=mask,
         noise=scan if description.noise_std is None else description.noise_std,
         simulated=description.simulated,

@@ -93,14 +93,16 @@ def ismrmrd_shot(
     return head, values, np.ascontiguousarray(places, dtype=np.float32).reshape(-1)
 
 
-def write_ismrmrd(path: Path, xml: str | bytes, lines: Sequence[tuple[Any, ...]], group: str = "dataset") -> Path:
-    """One measurement in ``group``, as the library of the format lays it out."""
+def write_ismrmrd(
+    path: Path, xml: str | bytes, lines: Sequence[tuple[Any, ...]], group: str = "dataset", mode: str = "w"
+) -> Path:
+    """One measurement in ``group``, as the library of the format lays it out; ``mode`` "a" adds it to a file."""
     floats = h5py.vlen_dtype(np.dtype("<f4"))
     table = np.empty(len(lines), dtype=[("head", HEAD), ("traj", floats), ("data", floats)])
     for i, (head, values, *places) in enumerate(lines):
         trajectory = places[0] if places else np.zeros(0, np.float32)
         table[i]["head"], table[i]["traj"], table[i]["data"] = head, trajectory, values
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, mode) as file:
         inside = file.create_group(group)
         inside.create_dataset("xml", data=[xml], dtype=h5py.string_dtype())
         inside.create_dataset("data", data=table, maxshape=(None,), chunks=(1,))

@@ -7,7 +7,7 @@ since what lies beyond the image folds into it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medldm.errors import InputRefused
+from medldm.errors import InputRefused, Problem
 from medldm_rawdata import hdf5_file
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid
@@ -61,7 +61,16 @@ class FastMriReader(OneScanReader):
         slices, _, ny, nx = kspace.shape
         thickness, phase_step, read_step = header.spacing
         grid = nominal_grid((slices, ny, nx), (thickness, read_step, phase_step))
-        return scan_of(kspace, grid, Origin(self.format, path, problems=(NOT_STATED,)), mask=mask)
+        origin = Origin(self.format, path, problems=(_place_not_stated(slices, thickness),))
+        return scan_of(kspace, grid, origin, mask=mask)
+
+
+def _place_not_stated(slices: int, thickness: float) -> Problem:
+    """The header knows how thick slices are in mm, not how far apart."""
+    if slices == 1:
+        return NOT_STATED
+    told = f"Their distance is not stated either, and taken to be their thickness, {thickness:g} mm."
+    return replace(NOT_STATED, sentence=f"{NOT_STATED.sentence} {told}")
 
 
 def _kspace(stored: Any, header: ScanHeader, max_bytes: int, path: Path) -> NDArray[np.complex64]:

@@ -17,9 +17,9 @@ from medldm_rawdata.ismrmrd_header import ScanHeader
 
 # Flags are numbered from 1 (ISMRMRD::ISMRMRD_AcquisitionFlags).
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE = 19, 20, 21, 22
-_NAVIGATION, _PHASE_CORRECTION = 23, 24
+_NAVIGATION, PHASE_CORRECTION = 23, 24
 # Navigator, phase correction, feedback, dummy scan, surface coil correction, phase stabilisation.
-_NOT_OF_THE_IMAGE = (_NAVIGATION, _PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
+_NOT_OF_THE_IMAGE = (_NAVIGATION, PHASE_CORRECTION, 26, 27, 28, 29, 30, 31)
 _HEAD = (
     *("flags", "idx", "number_of_samples", "active_channels", "center_sample", "discard_pre", "discard_post"),
     *("encoding_space_ref", "sample_time_us", "position", "read_dir", "phase_dir", "slice_dir"),
@@ -128,6 +128,7 @@ def read_lines(dataset: Any, header: ScanHeader, max_bytes: int, path: Path) -> 
         if left_out.any():
             sentence = f"{int(left_out.sum())} lines {what} are left out."
             problems.append(Problem("E-KSP-23", "warning", sentence, "Coil maps come from the image's own centre."))
+    problems += _ghosts(heads, image, others, header)
     if not image.any():
         raise InputRefused(
             "E-KSP-18",
@@ -153,3 +154,18 @@ def read_lines(dataset: Any, header: ScanHeader, max_bytes: int, path: Path) -> 
         tuple(problems),
         path,
     )
+
+
+def _ghosts(
+    heads: NDArray[Any], image: NDArray[np.bool_], others: NDArray[np.bool_], header: ScanHeader
+) -> list[Problem]:
+    """A warning of readouts to and fro, as of echo planar imaging, that were to be aligned by lines of their own."""
+    back = int((flagged(heads, REVERSE) & image).sum())
+    aligning = int((flagged(heads, PHASE_CORRECTION) & others).sum())
+    if header.trajectory != "cartesian" or not back or not aligning:
+        return []
+    told = (
+        f"{back} of {int(image.sum())} lines were read out in reverse, and are not aligned with the others by the "
+        f"{aligning} lines of phase correction: the image may have ghosts half a field of view away."
+    )
+    return [Problem("E-KSP-29", "warning", told, "Apply the phase correction first, and store the lines without it.")]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from medldm.data import Acquisition, Grid, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata import hdf5_file
 from medldm_rawdata.ismrmrd_calibration import calibration_of
+from medldm_rawdata.ismrmrd_groups import CUSTOMARY, group_names, left_out
 from medldm_rawdata.ismrmrd_header import ScanHeader
 from medldm_rawdata.ismrmrd_lines import Lines, read_lines
 from medldm_rawdata.ismrmrd_shots import by_trajectory, sort_shots
@@ -23,13 +23,20 @@ from medldm_rawdata.ismrmrd_trajectory import STATED, Places, places_of, plane_o
 from medldm_rawdata.kspace_grid import NOT_STATED, nominal_grid, stack_grid, stack_order
 from medldm_rawdata.kspace_noise import NoiseScan
 from medldm_rawdata.kspace_partitions import central_slices, slices_or_volume
-from medldm_rawdata.kspace_scan import KSpaceScan, Origin, image_shape, require_finite, rows_of, scan_of, selected
+from medldm_rawdata.kspace_scan import (
+    KSpaceScan,
+    Origin,
+    RefusedScan,
+    image_shape,
+    require_finite,
+    rows_of,
+    scan_of,
+    selected,
+)
 from medldm_rawdata.kspace_shots import shots_of
 from medldm_rawdata.kspace_transform import without_oversampling
 
 FORMAT = "ismrmrd"
-# Of the group in most files.
-_CUSTOMARY = "dataset"
 # Counters that tell images of one file apart; volumes are slabs, each an image of its own.
 _CASES = ("contrast", "phase", "repetition", "set")
 _SLAB = "slice"
@@ -48,16 +55,16 @@ class IsmrmrdReader:
         if not hdf5_file.is_hdf5(path):
             return False
         names = hdf5_file.names_in(path)
-        if names is None or _CUSTOMARY in names or (names and not any(names.values())):
+        if names is None or CUSTOMARY in names or (names and not any(names.values())):
             return True
         try:
             with hdf5_file.opened(path) as file:
-                return _group_name(file) is not None
+                return bool(group_names(file))
         except InputRefused:
             return True
 
     def inspect(self, path: Path) -> list[SeriesRow]:
-        """One row for each contrast, phase, repetition and set, and for each slab of volumes."""
+        """One row for each group, contrast, phase, repetition and set, and for each slab of volumes."""
         return rows_of(path, FORMAT, lambda: _scans(path, ReadRequest().max_bytes))
 
     def read(self, path: Path, request: ReadRequest) -> Sequence[Volume | Acquisition]:
@@ -70,24 +77,26 @@ class IsmrmrdReader:
         return [scan.acquisition for scan in _scans(path, request.max_bytes, request.series)]
 
 
-def _group_name(file: Any) -> str | None:
-    """The group of the measurement, ``dataset`` by custom; links are not followed to find it."""
-    names = sorted(file, key=lambda name: (name != _CUSTOMARY, name))
-    for name in names[:100]:
-        held = isinstance(file.get(name, getlink=True), h5py.HardLink)
-        if held and isinstance(file[name], h5py.Group) and {"xml", "data"} <= set(file[name]):
-            return str(name)
-    return None
+@dataclass(frozen=True, eq=False)
+class _Measurement:
+    """One group of a file, its samples not yet read.
 
+    Attributes:
+        lines: of all its images.
+        header: of its first encoding.
+        noise: its noise scan.
+        places: of its lines, where they were measured along a trajectory.
+        cases: name of each image, and its lines.
+    """
 
-def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KSpaceScan]:
-    with hdf5_file.opened(path) as file:
-        name = _group_name(file)
-        if name is None:
-            for top in list(file)[:100]:
-                hdf5_file.member(file, top, path)
-            raise hdf5_file.unlike(path, file, "ISMRMRD", "a group with xml and data")
-        group = file[name]
+    lines: Lines
+    header: ScanHeader
+    noise: NoiseScan | None
+    places: Places | None
+    cases: dict[str, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, group: Any, path: Path, max_bytes: int) -> _Measurement:
         header = ScanHeader.parse(hdf5_file.text_of(hdf5_file.member(group, "xml", path), path), path.name)
         lines = read_lines(hdf5_file.member(group, "data", path), header, max_bytes, path)
         _require_understood(header, lines)
@@ -97,12 +106,62 @@ def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KS
             places = places_of(lines, max_bytes)
             cases, notes = by_trajectory(lines, places, cases)
             lines = replace(lines, problems=(*lines.problems, *places.problems, *notes))
-        for i in selected(list(cases), series, path):
-            case, which = list(cases.items())[i]
-            if places is None:
-                yield _scan(lines, which, header, noise, case, max_bytes)
+        return cls(lines, header, noise, places, cases)
+
+    def scan(self, image: str, case: str, max_bytes: int) -> KSpaceScan:
+        """One of its images, under the name that the file as a whole has for it."""
+        which = self.cases[image]
+        if self.places is None:
+            return _scan(self.lines, which, self.header, self.noise, case, max_bytes)
+        return _shot_scan(self.lines, which, self.places, self.header, self.noise, case, max_bytes)
+
+
+def _scans(path: Path, max_bytes: int, series: str | None = None) -> Iterator[KSpaceScan | RefusedScan]:
+    with hdf5_file.opened(path) as file:
+        names = group_names(file)
+        if not names:
+            for top in list(file)[:100]:
+                hdf5_file.member(file, top, path)
+            raise hdf5_file.unlike(path, file, "ISMRMRD", "a group with xml and data")
+        if len(names) == 1:
+            measurement = _Measurement.of(file[names[0]], path, max_bytes)
+            cases = list(measurement.cases)
+            for i in selected(cases, series, path):
+                yield measurement.scan(cases[i], cases[i], max_bytes)
+        else:
+            yield from _of_several(file, names, path, max_bytes, series)
+
+
+def _of_several(
+    file: Any, names: list[str], path: Path, max_bytes: int, series: str | None
+) -> Iterator[KSpaceScan | RefusedScan]:
+    """The images of several groups, each named after its group; one that is refused hides no other."""
+    found: dict[str, tuple[_Measurement, str] | RefusedScan] = {}
+    without: dict[str, InputRefused] = {}
+    for name in names:
+        try:
+            measurement = _Measurement.of(file[name], path, max_bytes)
+        except InputRefused as refusal:
+            if refusal.code == "E-KSP-18":
+                without[name] = refusal
             else:
-                yield _shot_scan(lines, which, places, header, noise, case, max_bytes)
+                found[name] = RefusedScan(FORMAT, path, name, refusal)
+        else:
+            found |= {f"{name} {image}".strip(): (measurement, image) for image in measurement.cases}
+    if not found:
+        raise next(iter(without.values()))
+    cases = list(found)
+    for i in selected(cases, series, path):
+        entry = found[cases[i]]
+        if isinstance(entry, RefusedScan):
+            yield entry
+            continue
+        measurement, image = entry
+        lines = replace(measurement.lines, problems=(*measurement.lines.problems, *left_out(list(without))))
+        try:
+            yield replace(measurement, lines=lines).scan(image, cases[i], max_bytes)
+        except InputRefused as refusal:
+            yield RefusedScan(FORMAT, path, cases[i], refusal)
 
 
 def _cases(lines: Lines, names: tuple[str, ...]) -> dict[str, NDArray[np.intp]]:
@@ -245,12 +304,17 @@ def _grid(
 
 
 def _noise(lines: Lines, header: ScanHeader) -> NoiseScan | None:
-    """The noise scan, its variance ratio still lacking the dwell time of the image."""
+    """The noise scan, its variance ratio still lacking the dwell time of the image.
+
+    Noise power is proportional to bandwidth, so lines of other dwell times are brought to that of the first.
+    """
     if not len(lines.noise):
         return None
-    samples = np.concatenate([line for _, line in lines.samples(lines.noise)], axis=1)
-    dwell = float(lines.heads["sample_time_us"][lines.noise[0]])
-    return NoiseScan(samples, (dwell if dwell > 0 else 0.0) / header.noise_bandwidth)
+    dwell = lines.heads["sample_time_us"].astype(np.float64)
+    first = float(dwell[lines.noise[0]])
+    ratio = np.where((dwell > 0) & (first > 0), dwell / (first or 1.0), 1.0)
+    samples = np.concatenate([line * np.float32(ratio[i] ** 0.5) for i, line in lines.samples(lines.noise)], axis=1)
+    return NoiseScan(samples, (first if first > 0 else 0.0) / header.noise_bandwidth)
 
 
 def _for_image(noise: NoiseScan, heads: Any) -> NoiseScan:

@@ -23,6 +23,12 @@ _PHYSICS = {4: ("mri-cartesian", ("z", "coil", "ky", "kx")), 5: ("mri-cartesian-
 # Peak of reading over the size of k-space in complex64; 2.2 (fastMRI) to 4.5 (ISMRMRD, 8 coils) were measured, and up
 # to 5.8 of one coil, whose masks and counts are as many numbers as its samples.
 _COPIES = 6
+_WITHOUT_CENTRE = Problem(
+    "E-KSP-30",
+    "warning",
+    "Frequency zero was not measured where it is stated to be, so coil maps cannot be estimated from this k-space.",
+    "Check where it is: centre in the JSON of an array, center in encodingLimits of ISMRMRD.",
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,27 @@ class KSpaceScan:
             lengths = [n for axis, n in zip(acquisition.axes, block, strict=True) if axis in ("kz", "ky", "kx")]
             apart = f", separate calibration {' x '.join(map(str, lengths))}"
         return f"acceleration {settings['acceleration']:.3g}, full centre {centre} ({masked}){apart}"
+
+
+@dataclass(frozen=True, eq=False)
+class RefusedScan:
+    """A scan that cannot be read, among others of its file that can."""
+
+    format: str
+    path: Path
+    case: str
+    refusal: InputRefused
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """None: asking for it raises the refusal."""
+        raise self.refusal
+
+    def row(self, index: int) -> SeriesRow:
+        """Its row in ``medldm inspect``, with the reason."""
+        problem = Problem(self.refusal.code, "error", self.refusal.what, self.refusal.fix)
+        name = case_name(self.path, self.case) if self.case else self.path.name
+        return SeriesRow(index, name, self.format, "MR", "", 1, None, None, None, (problem,))
 
 
 def image_shape(kspace: NDArray[np.complex64]) -> tuple[int, int, int]:
@@ -176,10 +203,13 @@ def scan_of(
         calibration = whitened(calibration, noise.whitener())
     kspace, std, told, doubts = with_known_noise(kspace, points, noise, averages)
     problems += doubts
+    centre = full_centre(readouts)
+    if 0 in centre and calibration is None:
+        problems.append(_WITHOUT_CENTRE)
     settings = {
         "coils": int(kspace.shape[1]),
         "acceleration": round(points.size / int(points.sum()), 4),
-        "full_centre": list(full_centre(readouts)),
+        "full_centre": list(centre),
         "noise": told,
         "averages": averages,
     }
@@ -235,7 +265,7 @@ def speaking_coils(kspace: NDArray[np.complex64]) -> tuple[NDArray[np.bool_], li
     return alive, [Problem("E-KSP-22", "warning", told, "Check the coils.")]
 
 
-def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]]) -> list[SeriesRow]:
+def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan | RefusedScan]]) -> list[SeriesRow]:
     """The rows of ``medldm inspect``; what cannot be read is a row with its reason.
 
     k-space says little about itself in headers: mask, calibration and noise are seen in the samples, so they are read.
@@ -243,8 +273,7 @@ def rows_of(path: Path, format_: str, scans: Callable[[], Iterable[KSpaceScan]])
     try:
         return [scan.row(index) for index, scan in enumerate(scans(), 1)]
     except InputRefused as refusal:
-        problem = Problem(refusal.code, "error", refusal.what, refusal.fix)
-        return [SeriesRow(1, path.name, format_, "MR", "", 1, None, None, None, (problem,))]
+        return [RefusedScan(format_, path, "", refusal).row(1)]
 
 
 def selected(cases: Sequence[str], series: str | None, path: Path) -> list[int]:

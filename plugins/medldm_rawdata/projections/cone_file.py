@@ -40,7 +40,7 @@ def _read(path: Path, max_bytes: int) -> Acquisition:
     measured = header.measured(path, header.axes, AXES, "the projections", 5 * 4, max_bytes)
     views = len(measured)
     checked = Views.of(header.degrees(views), views, path.name)
-    values, counts, problems = line_integrals(measured, header.content, header.photons, header.data)
+    values, counts, problems = line_integrals(measured, header.content, header.photons, header.data, view_axis=0)
     offset, found = _column_offset(header, values, checked, path)
     trajectory = header.trajectory(views, offset)
     if len(trajectory.z) != views:

@@ -29,6 +29,7 @@ _TAGS: dict[str, tuple[tuple[int, int], str]] = {
     "stored_rows": ((0x0028, 0x0010), "H"),
     "stored_columns": ((0x0028, 0x0011), "H"),
     "bits": ((0x0028, 0x0100), "H"),
+    "signed": ((0x0028, 0x0103), "H"),
     "intercept": ((0x0028, 0x1052), "s"),
     "slope": ((0x0028, 0x1053), "s"),
     "rows": ((0x7029, 0x1010), "H"),
@@ -161,7 +162,8 @@ def read_values(header: ProjectionHeader) -> NDArray[np.float32]:
         )
     if len(pixels) not in (2 * rows * columns, 2 * rows * columns + 1):
         raise damaged(header.file, f"it holds {len(pixels)} of {2 * rows * columns} bytes")
-    values = np.frombuffer(pixels, dtype="<u2", count=rows * columns).reshape(stored)
+    kind = "<i2" if header.numbers.get("signed") else "<u2"
+    values = np.frombuffer(pixels, dtype=kind, count=rows * columns).reshape(stored)
     values = values.T if stored == (columns, rows) else values
     return np.asarray(values * np.float32(header["slope"]) + np.float32(header["intercept"]), dtype=np.float32)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medldm.data import Acquisition, ReadRequest, SeriesRow, Volume
 from medldm.errors import InputRefused, Problem
@@ -26,6 +27,8 @@ _IN_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "micron": 1e
 # Rows that the centre of rotation is looked for in.
 _SAMPLED_ROWS = 4
 _HEAD = 1 << 16
+# Of the limit of a signed type: counts as far below zero are no noise about a dark field.
+_OVERFLOWN = 0.25
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def _read(path: Path, request: ReadRequest, rows: int | None = None) -> Projecti
     for name, values in (("data", counts), ("data_white", flats), ("data_dark", darks)):
         if values is not None:
             require_finite(values, f"exchange/{name}", path.name)
+            _require_no_overflow(values, f"exchange/{name}", path.name)
     field = FlatField.of(flats, darks, path.name, stated.photons)
     integrals, photons, more = field.line_integrals(counts, path.name)
     seen = integrals[sampled] if read == n_rows else integrals
@@ -140,6 +144,18 @@ def _check_shapes(path: Path, data: Any, white: Any, dark: Any | None) -> None:
             why="Data, flats and darks are (view, row, bin) of one detector.",
             fix="Check how the file was written.",
         )
+
+
+def _require_no_overflow(counts: NDArray[Any], what: str, file: str) -> None:
+    """Refuse counts that went beyond a signed type, which are far below zero then, under E-PRJ-04."""
+    if counts.dtype.kind != "i" or (least := int(counts.min())) >= -_OVERFLOWN * np.iinfo(counts.dtype).max:
+        return
+    raise InputRefused(
+        "E-PRJ-04",
+        f"{what} of {file} is of the signed type {counts.dtype} and holds counts down to {least}.",
+        why=f"Counts beyond its limit of {np.iinfo(counts.dtype).max} come out negative: the detector had more.",
+        fix=f"Store the detector's counts in an unsigned type, such as u{counts.dtype}, without changing their bits.",
+    )
 
 
 def _degrees(theta: Any, path: Path) -> Array:

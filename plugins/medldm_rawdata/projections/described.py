@@ -164,7 +164,8 @@ class DescribedReader(ABC):
         """The one measurement.
 
         Raises:
-            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-12, E-PRJ-16 and E-PRJ-26, see the plugin's README.
+            InputRefused: E-PRJ-01 to E-PRJ-08, E-PRJ-11, E-PRJ-12, E-PRJ-16, E-PRJ-17 and E-PRJ-26, see the
+                plugin's README.
         """
         request.require_only_scan(path)
         return [self.acquisition(path, request.max_bytes)]

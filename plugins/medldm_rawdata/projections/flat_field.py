@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from medldm.errors import InputRefused, Problem
 from medldm_rawdata.projections.measured import DEFAULT_PHOTONS, assumed_photons
-from medldm_rawdata.projections.saturation import plateau
+from medldm_rawdata.projections.saturation import limit_of, plateau, saturated
 
 Array = NDArray[np.float64]
 # More bins than this without a measurement are no few dead pixels.
 _DEAD_SHARE = 0.05
-# Of counts at a limit that is only seen, not known: more than this is the open beam, and leaves too little.
-_MOST = 0.5
+# Of the squared mean count: a variance below it, of more than a billion photons, is rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class FlatField:
         Raises:
             InputRefused: E-PRJ-10 when too many bins have no usable flat.
         """
-        limit = float(np.iinfo(flats.dtype).max) if flats.dtype.kind in "iu" else None
+        limit = limit_of(flats.dtype)
         values = flats.astype(np.float64)
         dark = np.zeros(values.shape[1:]) if darks is None else darks.astype(np.float64).mean(0)
         flat = values.mean(0) - dark
@@ -72,6 +72,7 @@ class FlatField:
         if share:
             sentence = f"{int(dead.sum())} of {dead.size} bins have no usable flat field."
             problems.append(Problem("E-PRJ-10", "warning", sentence, "They are interpolated and given no weight."))
+        problems += _clipped(flats)
         found = _photons(values - dark, dead) if photons is None else (photons, _gain(photons, flat, dead))
         if found is None:
             problems.append(assumed_photons())
@@ -92,33 +93,10 @@ class FlatField:
         """
         safe = np.where(self.dead, 1.0, self.flat)
         transmission = ((data - self.dark) / safe).transpose(1, 0, 2)
-        saturated = np.zeros(transmission.shape, dtype=bool)
-        if self.limit is not None:
-            saturated = (data == self.limit).transpose(1, 0, 2)
-        dead = np.broadcast_to(self.dead[:, None], saturated.shape)
+        over, problems = saturated(data, self.flat + self.dark, self.limit, file)
+        over = over.transpose(1, 0, 2)
+        dead = np.broadcast_to(self.dead[:, None], over.shape)
         starved = (transmission <= 0) & ~dead
-        problems = []
-        if saturated.mean() > _DEAD_SHARE:
-            raise InputRefused(
-                "E-PRJ-11",
-                f"{saturated.mean():.0%} of the counts of {file} are at the detector's limit of {self.limit:g}.",
-                why="What is beyond the limit was not measured.",
-                fix="Measure again with a shorter exposure.",
-            )
-        camera = None if saturated.any() else plateau(data, self.flat + self.dark)
-        if camera is not None:
-            met = (data == camera).transpose(1, 0, 2)
-            sentence = (
-                f"{int(met.sum())} of {met.size} counts are equal to the largest, {camera:g}, the camera's limit."
-            )
-            few = met.mean() <= _MOST
-            saturated = met if few else saturated
-            remedy = "They are given no weight" if few else "They are too many to be left out"
-            remedy += "; measure with a shorter exposure, flats too."
-            problems.append(Problem("E-PRJ-11", "warning", sentence, remedy))
-        elif saturated.any():
-            sentence = f"{int(saturated.sum())} of {saturated.size} counts are saturated."
-            problems.append(Problem("E-PRJ-11", "warning", sentence, "They are given no weight."))
         if starved.mean() > 0.5:
             raise InputRefused(
                 "E-PRJ-12",
@@ -128,14 +106,24 @@ class FlatField:
             )
         if starved.any():
             sentence = f"{int(starved.sum())} of {starved.size} counts are zero or below the dark field."
-            problems.append(Problem("E-PRJ-12", "warning", sentence, "Their logarithm takes them as one photon."))
+            problems += (Problem("E-PRJ-12", "warning", sentence, "Their logarithm takes them as one photon."),)
         integrals = -np.log(np.maximum(transmission, 1.0 / self.photons))
         relative = np.where(self.dead, 0.0, self.flat / np.median(self.flat[~self.dead]))[:, None]
         counts = np.maximum(transmission, 0) * relative * self.photons
-        blind = dead | saturated
-        counts[blind] = 0
+        counts[dead | over] = 0
         _interpolate(integrals, dead)
-        return integrals.astype(np.float32), counts.astype(np.float32), tuple(problems)
+        return integrals.astype(np.float32), counts.astype(np.float32), problems
+
+
+def _clipped(flats: NDArray[Any]) -> tuple[Problem, ...]:
+    """A warning where the flats end at the range of a camera's converter, below that of their type."""
+    limit = plateau(flats, flats.mean(0, dtype=np.float64))
+    if limit is None or limit == limit_of(flats.dtype):
+        return ()
+    share = float((flats == limit).any(0).mean())
+    sentence = f"The flat field of {share:.0%} of the bins is at {limit:g}, the camera's limit: the beam is stronger."
+    remedy = "Line integrals come out too small there; measure the flats with a shorter exposure."
+    return (Problem("E-PRJ-10", "warning", sentence, remedy),)
 
 
 def _gain(photons: float, flat: Array, dead: NDArray[np.bool_]) -> float:
@@ -146,7 +134,7 @@ def _gain(photons: float, flat: Array, dead: NDArray[np.bool_]) -> float:
 def _photons(flats: Array, dead: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Photons per bin in the flat and per count, by photon transfer: the variance of a count over its mean.
 
-    Frames are scaled to the same mean first, since the beam's intensity drifts.
+    Frames are scaled to the same mean first, since the beam's intensity drifts. None where they are too few, or alike.
     """
     frames = len(flats)
     if frames < 4:
@@ -156,11 +144,13 @@ def _photons(flats: Array, dead: NDArray[np.bool_]) -> tuple[float, float] | Non
         return None
     level = flats[:, ~dead] * (mean.mean() / mean)[:, None]
     variance, average = level.var(0, ddof=1), level.mean(0)
+    if float(np.median(variance / average**2)) < _ROUNDING:
+        return None
     spread = float(np.median(variance / average))
     # The median of a chi-square variable of k degrees of freedom lies below its mean (Wilson and Hilferty 1931).
     k = frames - 1
     spread /= (1 - 2 / (9 * k)) ** 3
-    return None if spread <= 0 else (float(np.median(average)) / spread, 1 / spread)
+    return float(np.median(average)) / spread, 1 / spread
 
 
 def _interpolate(integrals: Array, dead: NDArray[np.bool_]) -> None:

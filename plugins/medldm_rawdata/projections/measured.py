@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import InputRefused, Problem
-from medldm_rawdata.projections.plausible import doubts, require_content
+from medldm_rawdata.projections.plausible import doubts, out_of_scale, require_content
 from medldm_rawdata.projections.views import Views, fan_opening
+from medldm_rawdata.projections.weights import require_weights
 
 GeometryName = Literal["parallel", "fan-flat", "fan-curved"]
 # Of a detector whose noise is not known: a laboratory scan of ordinary quality.
@@ -41,6 +42,11 @@ class Detector:
         return self.source[1] / self.source[0] if self.source else 1.0
 
     @property
+    def width(self) -> float:
+        """Of the detector, seen at the axis, in mm."""
+        return self.bins * self.pitch / self.magnification
+
+    @property
     def fan(self) -> bool:
         """Whether the rays diverge."""
         return self.source is not None
@@ -56,19 +62,25 @@ class Detector:
         return self.offset / (self.bins * self.pitch)
 
     def settings(self, views: Views, weights: str | None = None) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-        """The settings of the physics and warnings about its weights."""
+        """The settings of the physics and warnings about its weights.
+
+        Raises:
+            InputRefused: E-PRJ-17 when the weights do not fit the scan.
+        """
         opening = 0.0
         if self.source:
             curved = self.geometry == "fan-curved"
             opening = fan_opening(self.bins, self.pitch, self.offset, self.source[1], curved=curved)
         kind, arc, problems = views.weights(opening_deg=opening, fan=self.fan, offset=self.displacement)
+        kind = weights or kind
+        require_weights(kind, arc, opening_deg=opening, fan=self.fan, offset=self.displacement)
         settings: dict[str, Any] = {
             "geometry": self.geometry,
             "pitch_mm": self.pitch,
             "offset_mm": self.offset,
             "angle_unit": "rad",
             "arc_deg": arc,
-            "weights": weights or kind,
+            "weights": kind,
         }
         if self.source:
             settings["source_to_centre_mm"], settings["source_to_detector_mm"] = self.source
@@ -87,7 +99,7 @@ class Projections:
         oriented: whether the file says how the patient lies.
 
     Raises:
-        InputRefused: E-PRJ-26 when all line integrals are zero.
+        InputRefused: E-PRJ-26 when all line integrals are zero, E-PRJ-17 when the weights do not fit the scan.
     """
 
     values: NDArray[np.float32]
@@ -106,11 +118,13 @@ class Projections:
 
     def __post_init__(self) -> None:
         require_content(self.values)
+        self.detector.settings(self.views, self.weights)
 
     @property
     def noticed(self) -> tuple[Problem, ...]:
         """All warnings but those of the weights."""
         found = doubts(self.values, self.photons, self.detector.displacement, self.counts)
+        found += out_of_scale(self.values, self.detector.width, self.mu_water, self.counts)
         return (*self.views.problems, *self.problems, *found)
 
     def acquisition(self, path: Path, format_: str) -> Acquisition:

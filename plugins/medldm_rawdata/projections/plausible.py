@@ -17,6 +17,8 @@ _LARGEST = 20.0
 _DRIFT, _DRIFT_SHARE = 0.02, 0.01
 _NOISE = 5.0
 _FEW = 1e-3
+# Iron attenuates some twenty times as much as water, and does not fill the detector.
+_DENSEST = 30.0
 # From view to view a helix goes on by equal steps.
 _ODD_STEP = 3.0
 # A row is cut off where it ends at more than this share of the largest; beyond this offset it is judged by one end.
@@ -68,13 +70,41 @@ def doubts(values: Values, photons: float, offset: float, counts: Values | None 
     return tuple(found)
 
 
+def out_of_scale(
+    values: Values, width_mm: float, mu_water: float | None, counts: Values | None = None
+) -> tuple[Problem, ...]:
+    """A warning of an object that is denser than metal by its size, as one whose lengths are not in mm.
+
+    Args:
+        values: line integrals.
+        width_mm: of what the detector sees at the axis, over which they go.
+        mu_water: attenuation of water in 1/mm; None, where it is not stated, tells nothing.
+        counts: see :func:`doubts`.
+    """
+    known = values if counts is None else values[counts > 0]
+    if mu_water is None or not known.size:
+        return ()
+    largest = float(known.max())
+    ratio = largest / width_mm / mu_water
+    if ratio <= _DENSEST:
+        return ()
+    sentence = (
+        f"Line integrals reach {largest:.4g} over the {width_mm:.3g} mm that the detector sees: {ratio:.3g} times the "
+        "attenuation of water."
+    )
+    remedy = "Check that all lengths are in mm, and the attenuation of water in 1/mm."
+    return (Problem("E-PRJ-26", "warning", sentence, remedy),)
+
+
 def lost_views(radians: NDArray[np.float64], heights: NDArray[np.float64]) -> tuple[Problem, ...]:
     """A warning where a helix goes on much farther from one view to the next than it does elsewhere."""
     if len(heights) < 4:
         return ()
     turned, moved = np.abs(np.diff(radians)), np.abs(np.diff(heights))
     usual, step = float(np.median(turned)), float(np.median(moved))
-    odd = (turned > _ODD_STEP * usual + 1e-6) | (moved > _ODD_STEP * step + 1e-6)
+    # Angles that begin anew with every turn go back by almost one, and on by the way that is left.
+    shortest = np.abs(np.mod(np.diff(radians) + math.pi, 2 * math.pi) - math.pi)
+    odd = (np.minimum(turned, shortest) > _ODD_STEP * usual + 1e-6) | (moved > _ODD_STEP * step + 1e-6)
     if not odd.any():
         return ()
     worst = int(np.argmax(moved * odd))

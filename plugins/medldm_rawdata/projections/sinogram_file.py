@@ -39,7 +39,7 @@ def _read(path: Path, max_bytes: int) -> Projections:
     array = header.measured(path, header.axes, AXES, "the sinogram", 5 * 8, max_bytes)
     measured = array.reshape(-1, *array.shape[-2:])
     views = Views.of(header.degrees(measured.shape[1]), measured.shape[1], path.name)
-    values, counts, problems = line_integrals(measured, header.content, header.photons, header.data)
+    values, counts, problems = line_integrals(measured, header.content, header.photons, header.data, view_axis=1)
     photons, assumed = header.photons_of(values)
     offset, facts = 0.0, dict[str, object]()
     if header.offset_mm == "find":

@@ -14,7 +14,7 @@ from medldm.data import Acquisition, AffineMap, Grid, History, Source
 from medldm.data.intensity import attenuation_from_hu
 from medldm.errors import Problem
 from medldm_rawdata.projections.measured import Detector
-from medldm_rawdata.projections.plausible import doubts, lost_views, require_content
+from medldm_rawdata.projections.plausible import doubts, lost_views, out_of_scale, require_content
 from medldm_rawdata.projections.views import Views
 
 Array = NDArray[np.float64]
@@ -148,11 +148,13 @@ class Trajectory:
         """The measurement ``(view, row, column)`` of line integrals, named after the physics that it needs.
 
         Raises:
-            InputRefused: E-PRJ-26 when all line integrals are zero.
+            InputRefused: E-PRJ-26 when all line integrals are zero, E-PRJ-17 when the weights do not fit the scan.
         """
         require_content(values)
         settings, more = self.settings(values.shape[2], weights)
         found = doubts(values, photons, self.offset / (values.shape[2] * self.pitch), counts)
+        width = values.shape[2] * self.pitch * float(self.radius[0]) / self.source_to_detector
+        found += out_of_scale(values, width, mu_water, counts)
         if self.moves:
             found += lost_views(self.angles, self.z)
         history = History().then("read", format=format_, **facts).noticed((*problems, *found, *more))

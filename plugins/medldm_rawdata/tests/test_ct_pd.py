@@ -250,3 +250,19 @@ def test_a_folder_of_projections_is_no_series_of_images(tmp_path: Path) -> None:
     acquisition = read(folder)
     assert acquisition.grid.shape == (1, 10, 12)
     assert acquisition.settings["photons"] == 9
+
+
+def test_signed_values_are_read_as_such(tmp_path: Path) -> None:
+    """Noise about zero makes air negative in some rays."""
+    folder = write_fan(tmp_path / "scan", 36)
+    plain = read(folder).data.numpy()
+    noise = np.random.default_rng(4).integers(-30, 31, (36, 64))
+    for file in folder.iterdir():
+        projection = pydicom.dcmread(file)
+        stored = np.frombuffer(projection.PixelData, "<i2") + noise[projection.InstanceNumber - 1]
+        projection.PixelData, projection.PixelRepresentation = stored.astype("<i2").tobytes(), 1
+        projection.save_as(file)
+    found = read(folder).data.numpy()
+    step = float(projection.RescaleSlope)
+    assert found.min() < 0
+    np.testing.assert_allclose(found, plain + step * noise[None, :, ::-1], atol=1e-5)

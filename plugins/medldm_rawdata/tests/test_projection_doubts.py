@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +93,95 @@ def test_a_camera_that_ends_below_its_type_is_found_out(
     assert gone < 0.5 and (gone > 0) == (expected and bool((data == limit).mean() <= 0.5))
 
 
+@pytest.mark.parametrize("beam", [32600.0, 40000.0])
+def test_counts_beyond_a_signed_type_are_refused(tmp_path: Path, beam: float) -> None:
+    degrees, random = np.arange(45) * 4.0, np.random.default_rng(8)
+    whole = discs(degrees, 48, 23.5)
+    counts = random.poisson(beam * np.exp(-whole)).transpose(1, 0, 2).astype(np.uint16)
+    flats, darks = random.poisson(beam, (10, 2, 48)).astype(np.uint16), random.integers(-3, 4, (10, 2, 48))
+    kept: dict[str, np.ndarray] = {"data": counts, "data_white": flats, "data_dark": darks.astype(np.int16)}
+    path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, **kept)
+    assert codes(DataExchangeReader().read(path, REQUEST)[0]) == []
+    for name in ("data", "data_white"):
+        wrapped = kept | {name: kept[name].view(np.int16)}
+        path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, **wrapped)
+        with pytest.raises(InputRefused, match=f"exchange/{name} .* signed type int16") as caught:
+            DataExchangeReader().read(path, REQUEST)
+        assert caught.value.code == "E-PRJ-04" and "uint16" in caught.value.fix
+
+
 def test_the_largest_of_noisy_counts_is_no_limit() -> None:
     counts = np.random.default_rng(0).poisson(30.0, (90, 4, 64))
     assert plateau(counts, np.full((4, 64), 30.0)) is None
     assert plateau(np.minimum(counts, 35), np.full((4, 64), 30.0)) == 35
+
+
+@pytest.mark.parametrize("level", [30100.0, 0.1, 1 / 3 + 1e4])
+def test_flats_without_spread_tell_no_photons(tmp_path: Path, level: float) -> None:
+    """Scaled to one mean, frames that are alike differ by rounding alone, which would make 1e31 photons."""
+    degrees = np.arange(45) * 4.0
+    whole = discs(degrees, 48, 23.5)
+    flats = np.full((10, 2, 48), level) * np.linspace(1, 1.3, 48) * np.linspace(1, 1.1, 10)[:, None, None]
+    data = (flats[0] * np.exp(-whole).transpose(1, 0, 2)).astype(np.float32)
+    path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, data=data, data_white=flats, data_dark=None)
+    acquisition = DataExchangeReader().read(path, REQUEST)[0]
+    assert "E-PRJ-15" in codes(acquisition)
+    assert acquisition.settings["photons"] == 1e4
+
+
+def test_flats_at_the_limit_of_a_camera_are_named(tmp_path: Path) -> None:
+    degrees, random = np.arange(45) * 4.0, np.random.default_rng(6)
+    whole = discs(degrees, 48, 23.5)
+    data = np.minimum(random.poisson(5000 * np.exp(-whole)), 4095).astype(np.uint16).transpose(1, 0, 2)
+    found = []
+    for limit in (4095, 65535):
+        flats = np.minimum(random.poisson(5000.0, (10, 2, 48)), limit).astype(np.uint16)
+        path = write_data_exchange(tmp_path / "scan.h5", whole, degrees, data=data, data_white=flats, data_dark=None)
+        found.append(DataExchangeReader().read(path, REQUEST)[0].history.problems)
+    clipped, whole_flats = ([p.sentence for p in problems if p.code == "E-PRJ-10"] for problems in found)
+    assert len(clipped) == 1 and "100%" in clipped[0] and "4095" in clipped[0]
+    assert not whole_flats
+    assert "E-PRJ-15" in {problem.code for problem in found[0]}
+
+
+def counted(counts: np.ndarray, folder: Path, cone: bool) -> Acquisition:
+    """Counts (row, view, bin) as a JSON of either format describes them."""
+    header: dict[str, object] = {"version": 1, "data": "counts.npy", "content": "counts", "photons": 7e4}
+    header["angles_deg"] = {"first_deg": 0, "step_deg": 4}
+    if cone:
+        counts = counts.transpose(1, 0, 2)
+        header |= {"format": "medldm-cone-beam", "detector": "flat", "column_pitch_mm": 1.0, "row_pitch_mm": 1.0}
+        header |= {"source_to_centre_mm": 200.0, "source_to_detector_mm": 400.0}
+    else:
+        header |= {"format": "medldm-sinogram", "geometry": "parallel", "pitch_mm": 1.0}
+    np.save(folder / "counts.npy", counts)
+    (folder / "counts.json").write_text(json.dumps(header))
+    found = (ConeBeamReader() if cone else SinogramReader()).read(folder / "counts.json", REQUEST)[0]
+    assert isinstance(found, Acquisition)
+    return found
+
+
+NOISY = np.random.default_rng(2).poisson(7e4 * np.exp(-discs(np.arange(90) * 4.0, 48, 23.5)))
+
+
+@pytest.mark.parametrize("cone", [False, True], ids=["sinogram", "cone"])
+def test_saturated_counts_of_a_json_are_noticed_as_those_of_a_beamline(tmp_path: Path, cone: bool) -> None:
+    assert "E-PRJ-11" not in codes(counted(NOISY, tmp_path, cone))
+    with pytest.raises(InputRefused, match="limit of 65535") as caught:
+        counted(np.minimum(NOISY, 65535).astype(np.uint16), tmp_path, cone)
+    assert caught.value.code == "E-PRJ-11"
+    few = NOISY.clip(max=65000)
+    few[0, 3, 20:24] = 65535
+    found = counted(few.astype(np.uint16), tmp_path, cone)
+    assert "E-PRJ-11" in codes(found)
+    np.testing.assert_array_equal(found.tensors["counts"].numpy() == 0, (found.data == found.data.min()).numpy())
+    assert int((found.tensors["counts"] == 0).sum()) == 4
+    # Where the type has room for more, the camera's limit shows.
+    clipped = np.minimum(NOISY, 50000)
+    found = counted(clipped, tmp_path, cone)
+    assert "E-PRJ-11" in codes(found)
+    limit = (clipped == 50000).transpose(1, 0, 2) if cone else clipped == 50000
+    np.testing.assert_array_equal(found.tensors["counts"].numpy() == 0, limit & (limit.mean() <= 0.5))
 
 
 # Folders of projections
@@ -184,6 +270,67 @@ def test_values_that_cannot_be_are_noticed(tmp_path: Path, values: np.ndarray, m
     assert [p.code for p in SinogramReader().inspect(path)[0].problems] == expected
 
 
+@pytest.mark.parametrize("cone", [False, True], ids=["fan", "cone"])
+def test_lengths_in_metres_are_doubted_where_water_is_known(tmp_path: Path, cone: bool) -> None:
+    values = discs(np.arange(90) * 4.0, 48, 23.5)
+    for unit, expected in ((1.0, []), (1e-3, ["E-PRJ-26"])):
+        header = {"pitch_mm": 2.0 * unit, "source_to_centre_mm": 300 * unit, "source_to_detector_mm": 600 * unit}
+        header |= {"mu_water_per_mm": 0.02}
+        if not cone:
+            path = sinogram(tmp_path, values[0], geometry="fan-flat", **header)
+            assert codes(SinogramReader().read(path, REQUEST)[0]) == expected
+            assert [p.code for p in SinogramReader().inspect(path)[0].problems] == expected
+            continue
+        header |= {"column_pitch_mm": header.pop("pitch_mm"), "row_pitch_mm": 2.0 * unit, "detector": "flat"}
+        header |= {"format": "medldm-cone-beam", "version": 1, "data": "scan.npy", "content": "line-integrals"}
+        header |= {"angles_deg": {"first_deg": 0, "step_deg": 4}, "axes": ["row", "view", "column"], "photons": 1e5}
+        np.save(tmp_path / "scan.npy", values.astype(np.float32))
+        (tmp_path / "scan.json").write_text(json.dumps(header))
+        assert codes(ConeBeamReader().read(tmp_path / "scan.json", REQUEST)[0]) == expected
+
+
+FAN = {"geometry": "fan-flat", "source_to_centre_mm": 300, "source_to_detector_mm": 600}
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "said"),
+    [
+        (4, {"weights": "full-turn"}, "those of 360 degrees, the views cover 180"),
+        (2, {"weights": "half-turn"}, "those of 180 degrees, the views cover 90"),
+        (4, {"weights": "short-scan"}, "not those of parallel rays"),
+        (4, {"weights": "short-scan", **FAN}, "short-scan"),
+        (4, {"weights": "half-turn", **FAN}, "half-turn"),
+        (4, {"weights": "displaced", **FAN}, "those of 360 degrees"),
+        (8, {"weights": "displaced", "offset_mm": 30.0, **FAN}, "does not see the axis"),
+        (8, {"offset_mm": 3000.0, **FAN}, "does not see the axis"),
+    ],
+)
+def test_weights_that_do_not_fit_the_scan_are_a_fault_of_the_file(
+    tmp_path: Path, step: float, more: dict, said: str
+) -> None:
+    path = sinogram(tmp_path, GOOD, angles_deg={"first_deg": 0, "step_deg": step}, **more)
+    with pytest.raises(InputRefused, match=said) as caught:
+        SinogramReader().read(path, REQUEST)
+    assert caught.value.code == "E-PRJ-17"
+    assert [p.code for p in SinogramReader().inspect(path)[0].problems] == ["E-PRJ-17"]
+
+
+@pytest.mark.parametrize(
+    ("step", "more"),
+    [
+        (4, {"weights": "half-turn"}),
+        (4, {"weights": "limited"}),
+        (8, {"weights": "full-turn", **FAN}),
+        (8, {"weights": "short-scan", **FAN}),
+        (8, {"weights": "displaced", "offset_mm": 20.0, **FAN}),
+        (2, {"weights": "limited", "offset_mm": 30.0, **FAN}),
+    ],
+)
+def test_weights_that_fit_the_scan_are_taken(tmp_path: Path, step: float, more: dict) -> None:
+    path = sinogram(tmp_path, GOOD, angles_deg={"first_deg": 0, "step_deg": step}, **more)
+    assert SinogramReader().read(path, REQUEST)[0].settings["weights"] == more["weights"]
+
+
 def test_a_sinogram_of_zeros_is_refused(tmp_path: Path) -> None:
     path = sinogram(tmp_path, 0 * GOOD)
     with pytest.raises(InputRefused, match="are zero") as caught:
@@ -209,8 +356,9 @@ def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, mon
 # Helices
 
 
-@pytest.mark.parametrize(("lost", "expected"), [(0.0, []), (2880.0, ["E-PRJ-20"])])
-def test_a_helix_that_lost_turns_is_noticed(tmp_path: Path, lost: float, expected: list[str]) -> None:
+@pytest.mark.parametrize("turn", [math.inf, 360.0], ids=["on and on", "every turn anew"])
+@pytest.mark.parametrize(("lost", "expected"), [(0.0, []), (90.0, ["E-PRJ-20"]), (2880.0, ["E-PRJ-20"])])
+def test_a_helix_that_lost_views_is_noticed(tmp_path: Path, lost: float, expected: list[str], turn: float) -> None:
     view = np.arange(24)
     gone = np.where(view > 11, lost, 0.0)
     rays = np.sin(np.pi * np.arange(24) / 23) ** 2
@@ -220,7 +368,7 @@ def test_a_helix_that_lost_turns_is_noticed(tmp_path: Path, lost: float, expecte
         "version": 1,
         "data": "scan.npy",
         "content": "line-integrals",
-        "angles_deg": list(30.0 * view + gone),
+        "angles_deg": [math.fmod(angle, turn) for angle in 30.0 * view + gone],
         "heights_mm": list(0.2 * view + 0.2 * gone / 30),
         "detector": "curved",
         "column_pitch_mm": 2.0,

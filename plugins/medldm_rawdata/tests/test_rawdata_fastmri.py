@@ -59,6 +59,14 @@ def test_values_mask_and_voxels(path):
     assert "acceleration 1.12" in row.description
 
 
+def test_the_distance_of_slices_is_said_to_be_their_thickness(path):
+    for slices, expected in ((2, True), (1, False)):
+        write_fastmri(path, truth(slices), XML)
+        (row,) = FastMriReader().inspect(path)
+        (told,) = [problem.sentence for problem in row.problems if problem.code == "E-KSP-21"]
+        assert ("taken to be their thickness, 4.5 mm" in told) == expected
+
+
 @pytest.mark.parametrize("shape", [(PHASE,), (1, 1, PHASE, 1)])
 def test_the_stated_mask_holds(shape, path):
     lines = np.arange(PHASE) % 4 == 1

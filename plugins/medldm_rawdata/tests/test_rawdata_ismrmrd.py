@@ -8,7 +8,7 @@ import torch
 
 from medldm.data import ReadRequest
 from medldm_rawdata.example_files import ismrmrd_xml, write_ismrmrd
-from medldm_rawdata.ismrmrd_lines import CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE
+from medldm_rawdata.ismrmrd_lines import CALIBRATION, CALIBRATION_AND_IMAGE, PHASE_CORRECTION, REVERSE
 from medldm_rawdata.ismrmrd_reader import IsmrmrdReader
 from medldm_rawdata.kspace_transform import to_frequency, to_image
 from medldm_rawdata.tests.ismrmrd_scans import (
@@ -203,3 +203,19 @@ def test_transforms_are_inverse_and_orthonormal():
         kspace = truth(n)
         np.testing.assert_allclose(to_frequency(to_image(kspace, -1), -1), kspace, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(to_image(kspace, -2)), np.linalg.norm(kspace), rtol=1e-5)
+
+
+def test_readouts_to_and_fro_without_their_phase_correction_are_doubted(path):
+    kspace = truth()
+    lines = lines_of(kspace, range(0, NY, 2)) + [
+        line
+        for ky in range(1, NY, 2)
+        for line in lines_of(kspace[..., ::-1], [ky], [REVERSE], center_sample=NX - 1 - NX // 2)
+    ]
+    navigator = lines_of(kspace, [NY // 2], [PHASE_CORRECTION]) * 3
+    write_ismrmrd(path, XML, lines)
+    assert "E-KSP-29" not in problems_of(path)
+    write_ismrmrd(path, XML, navigator + lines_of(kspace))
+    assert "E-KSP-29" not in problems_of(path)
+    write_ismrmrd(path, XML, navigator + lines)
+    assert problems_of(path) >= {"E-KSP-23", "E-KSP-29"}

@@ -55,6 +55,18 @@ def test_noise_is_white_after_whitening(averages, path):
     np.testing.assert_allclose(found.data.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dwells", [(10.0, 5.0), (5.0, 10.0)])
+def test_noise_of_several_dwell_times_is_brought_to_one(dwells, path):
+    # As strong as that of the image at its own dwell time of 5 us.
+    draw = correlated(np.random.default_rng(9), 10000)
+    halves = [draw[:, i * 5000 :][:, :5000] * (5.0 / dwell) ** 0.5 for i, dwell in enumerate(dwells)]
+    scan = [ismrmrd_line(half, [NOISE], sample_time_us=dwell) for half, dwell in zip(halves, dwells, strict=True)]
+    write_ismrmrd(path, XML, [*scan, *lines_of(truth())])
+    found = one(path).data.numpy()
+    write_ismrmrd(path, XML, [ismrmrd_line(draw, [NOISE]), *lines_of(truth())])
+    np.testing.assert_allclose(found, one(path).data.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_the_noise_bandwidth_of_the_receiver_counts(path):
     draw = correlated(np.random.default_rng(3), 5000)
     scan = [ismrmrd_line(draw, [NOISE])]

@@ -316,6 +316,14 @@ def test_a_trajectory_of_bart_out_of_the_plane_is_refused(tmp_path):
     assert [problem.code for problem in row.problems] == ["E-KSP-07"]
 
 
+def test_spokes_of_bart_without_their_trajectory_are_no_volume(tmp_path):
+    cycles = spokes()
+    path = bart(tmp_path, measured(scene(), cycles)[:1], cycles, {"spacing_mm": SPACING})
+    with pytest.raises(InputRefused) as refusal:
+        BartReader().read(path, ReadRequest())
+    assert refusal.value.code == "E-KSP-07" and "entry trajectory in k.json" in refusal.value.fix
+
+
 @pytest.mark.skipif(shutil.which("bart") is None, reason="the program bart is not installed; it is an oracle only")
 def test_bart_and_medldm_see_the_same_object_along_spokes(tmp_path):
     """What BART computes of its phantom along its spokes is what our operator computes of BART's image of it."""
