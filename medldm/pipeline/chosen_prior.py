@@ -16,6 +16,7 @@ from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.inference.precision import processor_has_bfloat16
 from medldm.inference.slicewise import SLICES_ON_CPU
+from medldm.pipeline.chosen_physics import physics_of
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.regression import require_kind, require_measurement
@@ -126,13 +127,16 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
         case: an image that is going to be measured, or a measurement.
 
     Raises:
-        UsageError: E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
+        UsageError: E-RUN-03 the measurement is of another physics than the recipe's, whose prior is not to blame then;
+            E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
             ``operator.grid`` is not possible; E-RUN-19 planes by turns for a solver that draws from the posterior;
             ``E-RCP-..`` the section is not valid.
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
             ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
             E-RUN-18 a regressor of another measurement, E-RUN-20 latents for a solver of images or the reverse.
     """
+    if isinstance(case, Acquisition):
+        physics_of(host, recipe, case)
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
         raise UsageError("E-RUN-13", f"operator.grid is {grid!r}; it is native or prior.", fix="operator.grid: native")

@@ -1,0 +1,51 @@
+"""A recipe for another modality than the scan's: it is what is to be changed, and those that fit are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from batch_scene import run as run_batch
+from cli_scene import run
+
+import medldm
+from medldm.data import Grid, Volume
+from medldm.host import Host
+from medldm.pipeline.acquisition_output import save_acquisition
+
+GRID = Grid.isotropic((2, 32, 32), (3, 2, 2))
+CT = Volume(torch.zeros(GRID.shape), GRID, "HU", "CT", "chest")
+MR = Volume(torch.ones(GRID.shape), GRID, "arbitrary", "MR", "head")
+WAYS: tuple[tuple[str, ...], ...] = ((), ("--dry-run",), ("--classical",))
+
+
+@pytest.fixture
+def sinogram(host: Host, tmp_path: Path) -> Path:
+    measured = medldm.simulate(CT, recipe="ct-60-views", host=host)
+    return save_acquisition(host, measured, tmp_path / "scans" / "sinogram.acq.safetensors")
+
+
+@pytest.fixture
+def kspace(host: Host, tmp_path: Path) -> Path:
+    measured = medldm.simulate(MR, recipe="mri-4x", host=host)
+    return save_acquisition(host, measured, tmp_path / "scans" / "kspace.acq.safetensors")
+
+
+@pytest.mark.parametrize("more", WAYS)
+def test_a_sinogram_and_the_recipe_of_k_space(sinogram: Path, more: tuple[str, ...], tmp_path: Path) -> None:
+    code, _, text = run("reconstruct", sinogram, "-o", tmp_path / "out", *more)
+    assert (code, "error E-RUN-03" in text) == (2, True), text
+    assert "ct-60-views" in text and "prior" not in text
+
+
+@pytest.mark.parametrize("more", WAYS)
+def test_k_space_and_the_recipe_of_sinograms(kspace: Path, more: tuple[str, ...], tmp_path: Path) -> None:
+    code, _, text = run("reconstruct", kspace, "-r", "ct-60-views", "-o", tmp_path / "out", *more)
+    assert (code, "error E-RUN-03" in text) == (2, True), text
+    assert "mri-4x or mri-8x" in text and "prior" not in text
+
+
+def test_a_batch_refuses_the_same(sinogram: Path, tmp_path: Path) -> None:
+    (line,) = run_batch(sinogram.parent, tmp_path / "out", "mri-4x", simulate=False)
+    assert (line.state, line.code) == ("failed", "E-RUN-03")
