@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from batch_scene import run as run_batch
-from cli_scene import run
+from cli_scene import brain, run
 
 import medldm
 from medldm.data import Grid, Volume
+from medldm.errors import ComponentMissing, InputRefused
 from medldm.host import Host
 from medldm.pipeline.acquisition_output import save_acquisition
+from medldm.pipeline.recipe import load_recipe
+
+__all__ = ["brain"]  # a fixture
 
 GRID = Grid.isotropic((2, 32, 32), (3, 2, 2))
 CT = Volume(torch.zeros(GRID.shape), GRID, "HU", "CT", "chest")
@@ -49,3 +53,33 @@ def test_k_space_and_the_recipe_of_sinograms(kspace: Path, more: tuple[str, ...]
 def test_a_batch_refuses_the_same(sinogram: Path, tmp_path: Path) -> None:
     (line,) = run_batch(sinogram.parent, tmp_path / "out", "mri-4x", simulate=False)
     assert (line.state, line.code) == ("failed", "E-RUN-03")
+
+
+@pytest.mark.parametrize(
+    ("image", "recipe", "fitting", "others"),
+    [(CT, "mri-4x", "ct-20-views or ct-60-views", "mri-8x"), (MR, "ct-60-views", "mri-4x or mri-8x", "ct-20-views")],
+)
+def test_an_image_of_another_modality(image: Volume, recipe: str, fitting: str, others: str, host: Host) -> None:
+    with pytest.raises(ComponentMissing, match="E-PRI-30") as refusal:
+        medldm.reconstruct(image, recipe=recipe, simulate=True, host=host)
+    assert f"Choose a recipe for {image.modality}: --recipe" in refusal.value.fix
+    assert fitting in refusal.value.fix
+    assert others not in refusal.value.fix
+    assert "--modality" not in str(refusal.value)
+    with pytest.raises(InputRefused, match="Choose a recipe of its modality"):
+        medldm.reconstruct(image, recipe=load_recipe(recipe, classical=True), simulate=True, host=host)
+
+
+def test_an_image_of_a_modality_that_nobody_states(brain: Path, tmp_path: Path) -> None:
+    words = ("reconstruct", brain, "--simulate", "-r", "ct-60-views", "-o", tmp_path / "out")
+    for more in ((), ("--dry-run",)):
+        code, _, text = run(*words, *more)
+        text = " ".join(text.split())
+        assert (code, "error E-PRI-31" in text) == (4, True), text
+        assert "If it is CT in HU, add --modality CT; if it is MR, choose a recipe for MR: --recipe" in text
+        assert "mri-4x" in text
+
+
+def test_a_prior_of_another_modality_under_a_recipe_that_fits(host: Host) -> None:
+    with pytest.raises(ComponentMissing, match=r"E-PRI-30.*Choose a prior for CT\."):
+        medldm.reconstruct(CT, recipe="ct-60-views", set_=["prior.name=brain-mr-2d-pixel"], simulate=True, host=host)

@@ -21,12 +21,9 @@ def physics_of(host: Host, recipe: Recipe, acquisition: Acquisition) -> Physics:
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
     if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
         host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
-        fitting = of_physics(acquisition.physics)
         raise UsageError(
             "E-RUN-03",
             f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
-            fix=f"Choose a recipe of the same physics: {in_words(fitting)}."
-            if fitting
-            else "Choose a recipe of the same physics: medldm recipes list.",
+            fix=f"Choose a recipe of the same physics: {in_words(of_physics(acquisition.physics))}.",
         )
     return physics
