@@ -74,7 +74,7 @@ def refused(
         ({"name": "toy-prior", "slices_at_once": 0}, UsageError, "E-RCP-09.*at least 1"),
         ({"name": "toy-prior", "quadrature": -0.1}, UsageError, "E-RCP-09.*from 0 to 1"),
         ({"name": "toy-prior", "mirror": 1}, UsageError, "E-RCP-09.*true or false"),
-        ({"name": "toy-mr"}, ComponentMissing, "E-PRI-31.*arbitrary unit, the scan holds values in HU"),
+        ({"name": "toy-mr"}, ComponentMissing, "E-PRI-30.*arbitrary unit, the scan holds values in HU"),
     ],
 )
 def test_before_anything_heavy_runs(

@@ -124,7 +124,7 @@ def test_slabs_and_volumes_care_about_the_distance_of_slices() -> None:
 
 
 def test_modalities() -> None:
-    assert codes(CARD, scan(modality="MR", quantity="arbitrary")) == ["E-PRI-31", "E-PRI-30"]
+    assert codes(CARD, scan(modality="MR", quantity="arbitrary")) == ["E-PRI-30", "E-PRI-31"]
     unknown = check_fit(CARD, scan(modality="OT")).problems[0]
     assert unknown.code == "E-PRI-30"
     assert "--modality CT" in unknown.fix

@@ -13,7 +13,7 @@ from medldm.batch.row import Row
 from medldm.data import Reader, SeriesRow
 from medldm.errors import MedldmError
 from medldm.host import Host
-from medldm.pipeline.reading import files_by, readers
+from medldm.pipeline.reading import files_by, readers, scans_at
 
 # Files of a folder that are looked at to tell series from scans.
 _PROBED = 5
@@ -49,17 +49,17 @@ def scan_folder(host: Host, root: Path, include: Sequence[str] = ()) -> Found:
         if not included(place.path.relative_to(root), include):
             others += 1
             continue
-        found, out = rows_of(place, root)
+        found, out = rows_of(host, place, root)
         rows += found
         left += out
     names = distinct([row.output for row in rows])
     return Found([replace(row, output=name) for row, name in zip(rows, names, strict=True)], left, others)
 
 
-def rows_of(place: Place, root: Path) -> tuple[list[Row], list[LeftOut]]:
+def rows_of(host: Host, place: Place, root: Path) -> tuple[list[Row], list[LeftOut]]:
     """The scans at a place, and those of them that cannot be read."""
     try:
-        series = place.reader.inspect(place.path)
+        series, alone = _series(host, place)
     except MedldmError as error:
         return [], [LeftOut(place.path, error.code, error.what)]
     except OSError as error:
@@ -70,13 +70,22 @@ def rows_of(place: Place, root: Path) -> tuple[list[Row], list[LeftOut]]:
     for one in series:
         if problem := _error(one):
             left.append(LeftOut(place.path, problem[0], problem[1]))
-        elif len(series) == 1:
+        elif alone:
             rows.append(Row(place.path.absolute(), name))
         else:
             # By its number: the identifier of a series would be one of the patient.
             output = name if len(readable) == 1 else f"{name}/series-{one.index}"
             rows.append(Row(place.path.absolute(), output, series=f"#{one.index}"))
     return rows, left
+
+
+def _series(host: Host, place: Place) -> tuple[list[SeriesRow], bool]:
+    """What the reader of a place finds there, numbered as a run chooses it, and whether it is all there is."""
+    if not place.path.is_dir():
+        series = place.reader.inspect(place.path)
+        return series, len(series) == 1
+    found = scans_at(host, place.path)
+    return [scan.row for scan in found if scan.reader == place.reader], len(found) == 1
 
 
 def _name(place: Place, root: Path) -> str:

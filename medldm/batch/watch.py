@@ -98,7 +98,7 @@ def watch(
             while not place.cancel_file.exists():
                 fresh = list(arrivals.whole())
                 for one in fresh:
-                    rows[one.path] = _rows(one, folder, watchers)
+                    rows[one.path] = _rows(host, one, folder, watchers)
                 if any(rows[one.path] for one in fresh):
                     plan_batch(index, place, settings, _named(rows, settings), recipes)
                     engine = engine or workforce.start(settings.device)
@@ -116,8 +116,8 @@ def watch(
         return index.scans()
 
 
-def _rows(place: Place, folder: Path, watchers: Watchers) -> list[Row]:
-    found, left = rows_of(place, folder)
+def _rows(host: Host, place: Place, folder: Path, watchers: Watchers) -> list[Row]:
+    found, left = rows_of(host, place, folder)
     for one in left:
         watchers.say(_sentence(one, folder))
     return found

@@ -16,6 +16,8 @@ from medldm.inference.conditioning import Value
 from medldm.inference.negotiation import OF_THE_PRIOR
 from medldm.inference.precision import processor_has_bfloat16
 from medldm.inference.slicewise import SLICES_ON_CPU
+from medldm.pipeline.chosen_physics import physics_of
+from medldm.pipeline.fitting_recipes import in_words, of_modality
 from medldm.pipeline.prior_section import PriorSection, prior_name, prior_section
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.regression import require_kind, require_measurement
@@ -126,13 +128,16 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
         case: an image that is going to be measured, or a measurement.
 
     Raises:
-        UsageError: E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
+        UsageError: E-RUN-03 the measurement is of another physics than the recipe's, whose prior is not to blame then;
+            E-RUN-12 the solver needs a prior and there is none, or that of the start needs one; E-RUN-13
             ``operator.grid`` is not possible; E-RUN-19 planes by turns for a solver that draws from the posterior;
             ``E-RCP-..`` the section is not valid.
         ComponentMissing: ``E-PRI-..`` there is no such prior, it cannot be read or it does not fit the scan;
             ``E-PLG-08`` its family is not installed; E-RUN-17 a regressor for a diffusion solver or the reverse,
             E-RUN-18 a regressor of another measurement, E-RUN-20 latents for a solver of images or the reverse.
     """
+    if isinstance(case, Acquisition):
+        physics_of(host, recipe, case)
     grid = recipe.operator.get("grid", "native")
     if grid not in GRIDS:
         raise UsageError("E-RUN-13", f"operator.grid is {grid!r}; it is native or prior.", fix="operator.grid: native")
@@ -165,7 +170,7 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
     if is_exact(host.find("solvers", solver).load()):
         section = _of_one_law(section, card, case, solver)
     host.find("priors", card.family)
-    plan = check_fit(card, scan_facts(card, case), section.use, section.plane).require()
+    plan = _plan(recipe, card, case, section)
     if plan.resample and grid == "native":
         raise UsageError(
             "E-RUN-13",
@@ -174,6 +179,27 @@ def choose_prior(host: Host, recipe: Recipe, case: Volume | Acquisition) -> Chos
             fix="Add --set operator.grid=prior, or choose a prior made for this resolution.",
         )
     return ChosenPrior(folder, card, section, _facts(card, section, case), plan, doubts)
+
+
+def _plan(recipe: Recipe, card: PriorCard, case: Volume | Acquisition, section: PriorSection) -> Plan:
+    try:
+        return check_fit(card, scan_facts(card, case), section.use, section.plane).require()
+    except ComponentMissing as refusal:
+        fix = _other_modality(refusal.code, recipe, card, case) or refusal.fix
+        raise ComponentMissing(refusal.code, refusal.what, why=refusal.why, fix=fix) from None
+
+
+def _other_modality(code: str, recipe: Recipe, card: PriorCard, case: Volume | Acquisition) -> str:
+    """What to do where scan and prior are, or may be, of two modalities; empty where the prior alone is to change."""
+    if code == "E-PRI-31" and (case.modality, card.modality) == ("OT", "CT"):
+        recipes = in_words(of_modality("MR"))
+        return f"If it is CT in HU, add --modality CT; if it is MR, choose a recipe for MR: {recipes}."
+    if code == "E-PRI-30" and case.modality != "OT":
+        fitting, fitting_the_prior = of_modality(case.modality), of_modality(card.modality)
+        # Another prior would not help where the physics is of the prior's modality too.
+        if recipe.physics in {one.physics for one in fitting_the_prior} - {one.physics for one in fitting}:
+            return f"Choose a recipe for {case.modality}: {in_words(fitting)}."
+    return ""
 
 
 def _require_state(card: PriorCard, solver: str, needs: tuple[str, ...]) -> None:

@@ -14,8 +14,8 @@ from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import OutOfMemory, UsageError
 from medldm.host import Host
 from medldm.inference import Solver, StatesMemory, StatesSimulationMemory
+from medldm.pipeline.chosen_physics import physics_of
 from medldm.pipeline.chosen_prior import ChosenPrior
-from medldm.pipeline.posing import physics_of
 from medldm.pipeline.recipe import Recipe
 
 # Python, torch and the plugins without any scan, measured as resident memory after `import medldm_ct`.

@@ -14,11 +14,12 @@ from medldm.host import Host
 from medldm.inference import Coherence, Gaussian, Likelihood, Noise, Physics, Solver
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
+from medldm.pipeline.chosen_physics import physics_of
 from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.loaded_prior import LoadedPrior, load_prior
 from medldm.pipeline.reading import to_device
-from medldm.pipeline.recipe import Recipe, load_recipe, shipped_recipes
+from medldm.pipeline.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,26 +64,6 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     solver = _solver_for(host, recipe, physics, operator, prior)
     noise = Noise(recipe.seed, identity)
     return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior, coherence)
-
-
-def physics_of(host: Host, recipe: Recipe, acquisition: Acquisition) -> Physics:
-    """The physics of a recipe, for a measurement.
-
-    Raises:
-        UsageError: ``E-RUN-03`` the measurement is of another.
-    """
-    physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
-    if acquisition.physics not in (recipe.physics, *getattr(physics, "explains", ())):
-        host.find("operators", acquisition.physics)  # a scan whose physics nobody has installed is no matter of recipes
-        fitting = [path.stem for path in shipped_recipes() if load_recipe(path.stem).physics == acquisition.physics]
-        raise UsageError(
-            "E-RUN-03",
-            f"The measurement is of physics {acquisition.physics!r}, the recipe is for {recipe.physics!r}.",
-            fix=f"Choose a recipe of the same physics: --recipe {' or '.join(fitting)}."
-            if fitting
-            else "Choose a recipe of the same physics: medldm recipes list.",
-        )
-    return physics
 
 
 def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:

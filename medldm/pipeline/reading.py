@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,8 @@ from medldm.pipeline.foreign_formats import way_out
 
 # Squares, and sums of a million of them, are numbers in single precision up to here, and their inverses too.
 _FAR = 1e15
+# Scans that a refusal names.
+_NAMED = 8
 
 
 def readers(host: Host) -> Iterator[Reader]:
@@ -52,6 +54,24 @@ def reader_for(host: Host, path: Path) -> Reader:
     )
 
 
+def readers_at(host: Host, path: Path) -> list[Reader]:
+    """The readers that find scans at a path, first that of :func:`reader_for`; in a folder there may be several.
+
+    One whose files an earlier one takes is left out: projections that are stored as DICOM are no images.
+    """
+    found = [reader_for(host, path)]
+    if path.is_dir():
+        asked = list(readers(host))
+        for reader in asked[asked.index(found[0]) + 1 :]:
+            if reader.accepts(path) and not all(_taken(found, file) for file in files_by(reader, path)):
+                found.append(reader)
+    return found
+
+
+def _taken(earlier: list[Reader], file: Path) -> bool:
+    return any(reader.accepts(file) for reader in earlier)
+
+
 def files_of(host: Host, path: Path) -> list[Path]:
     """The files that what lies at a path is read from; where no reader accepts it, itself or all below it."""
     return files_by(next((reader for reader in readers(host) if reader.accepts(path)), None), path)
@@ -78,21 +98,86 @@ def _files_at(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(names))
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A scan found under a path.
+
+    Attributes:
+        reader: that finds it.
+        own: its row as this reader numbers them.
+        row: the same, numbered over the scans of all readers.
+    """
+
+    reader: Reader
+    own: SeriesRow
+    row: SeriesRow
+
+
+def scans_at(host: Host, path: Path) -> list[Listed]:
+    """All scans under a path, those of one reader after those of another."""
+    found: list[Listed] = []
+    for reader in readers_at(host, path):
+        before = len(found)
+        found += [Listed(reader, own, replace(own, index=before + own.index)) for own in reader.inspect(path)]
+    return found
+
+
 def inspect(host: Host, path: Path) -> list[SeriesRow]:
     """All scans under a path with their geometry and problems."""
-    path = _for_readers(path)
-    return reader_for(host, path).inspect(path)
+    return [scan.row for scan in scans_at(host, _for_readers(path))]
 
 
 def read_cases(host: Host, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
-    """The scans under a path, values checked to be finite and of a usable size."""
+    """The scans under a path, values checked to be finite and of a usable size; in a folder those of one reader."""
     path = _for_readers(path)
-    return [_usable(case) for case in reader_for(host, path).read(path, request)]
+    return _read(reader_for(host, path), path, request)
+
+
+def _read(reader: Reader, path: Path, request: ReadRequest) -> list[Volume | Acquisition]:
+    return [_usable(case) for case in reader.read(path, request)]
+
+
+def _choice(host: Host, path: Path, request: ReadRequest) -> tuple[Reader, ReadRequest]:
+    """The reader of the scan that is asked for, and the request in that reader's own numbers.
+
+    Raises:
+        InputRefused: E-IN-04 a folder holds scans of several formats, and none of them is named.
+    """
+    first, *others = readers_at(host, path)
+    if not others:
+        return first, request
+    found = scans_at(host, path)
+    for scan in found:
+        if request.series == f"#{scan.row.index}":
+            return scan.reader, replace(request, series=f"#{scan.own.index}")
+        if request.series == scan.row.identifier:
+            return scan.reader, request
+    if request.series is None and not any(scan.row.shape for scan in found if scan.reader != first):
+        return first, request  # beside its scans there is only what none can be made of
+    raise _several_formats(path, [scan.row for scan in found], request.series)
+
+
+def _several_formats(path: Path, rows: list[SeriesRow], asked: str | None) -> InputRefused:
+    named = ", ".join(f"#{row.index} {row.format} {row.identifier}" for row in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return InputRefused(
+        "E-IN-04",
+        f"{path} holds {len(rows)} scans of several formats: {named}{more}"
+        + ("." if asked is None else f"; none is {asked!r}."),
+        why="One is reconstructed at a time, and which is not guessed.",
+        fix="Choose one with --series '#n', or name its own file or folder; medldm inspect lists them.",
+    )
 
 
 def read_case(host: Host, path: str | Path, request: ReadRequest | None = None) -> Volume | Acquisition:
-    """The one scan under a path."""
-    cases = read_cases(host, Path(path), request or ReadRequest())
+    """The one scan under a path.
+
+    Raises:
+        InputRefused: E-IN-04 there are several, of one format or of more.
+    """
+    where = _for_readers(Path(path))
+    reader, request = _choice(host, where, request or ReadRequest())
+    cases = _read(reader, where, request)
     if len(cases) != 1:
         names = ", ".join(case.name for case in cases)
         raise InputRefused(

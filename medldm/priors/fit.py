@@ -98,12 +98,11 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
         ``E-PRI-34`` plane, ``E-PRI-35`` real or complex, ``E-PRI-36`` use, ``E-PRI-37`` size; or a plan.
     """
     stacks = _stacks(card, scan.grid, plane)
-    problems = [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use)]
+    intensity = conversion(scan.quantity, card.quantity)
+    problems = [*_of_the_modality(card, scan), *([_other_quantity(card, scan)] if intensity is None else [])]
+    problems += [*_of_the_scan(card, scan, planes_of(scan.grid)[stacks[0]]), *_of_the_use(card, use)]
     grid, stacks, sentences, unreached = _reached(card, scan, plane, stacks)
     problems += unreached
-    intensity = conversion(scan.quantity, card.quantity)
-    if intensity is None:
-        problems.insert(0, _other_quantity(card, scan))
     problems += _of_the_size(card, grid, stacks)
     if problems or intensity is None:
         return Fit(tuple(problems), None)
@@ -113,7 +112,7 @@ def check_fit(card: PriorCard, scan: ScanFacts, use: Use | None = None, plane: P
     return Fit((), Plan(grid, grid is not scan.grid, intensity, tuple(sentences)))
 
 
-def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[ComponentMissing]:
+def _of_the_modality(card: PriorCard, scan: ScanFacts) -> Iterator[ComponentMissing]:
     if card.modality not in (scan.modality, "OT"):
         unknown = scan.modality == "OT"
         yield ComponentMissing(
@@ -123,6 +122,9 @@ def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[Com
             why="A prior draws what it was trained on, whatever was scanned.",
             fix=f"Add --modality {card.modality} if it is one." if unknown else f"Choose a prior for {scan.modality}.",
         )
+
+
+def _of_the_scan(card: PriorCard, scan: ScanFacts, plane: Plane) -> Iterator[ComponentMissing]:
     if card.dimensions == 2 and plane not in card.planes:
         yield ComponentMissing(
             "E-PRI-34",
@@ -173,7 +175,7 @@ def _other_quantity(card: PriorCard, scan: ScanFacts) -> ComponentMissing:
         "E-PRI-31",
         f"The prior {card.name!r} is for {_unit(card.quantity)}, the scan holds {_unit(scan.quantity)}.",
         why="Between the two there is no fixed conversion.",
-        fix="Choose another prior; CT without a stated unit is read with --modality CT.",
+        fix="Choose another prior.",
     )
 
 

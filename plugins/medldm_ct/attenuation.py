@@ -20,7 +20,9 @@ def attenuation_of(volume: Volume, mu_water_per_mm: float) -> Tensor:
             "E-CT-21",
             "The image is neither in HU nor in 1/mm, or it is complex.",
             why="The attenuation of its voxels is not known.",
-            fix="Give a CT image, or state its modality when it is read.",
+            fix="Choose a recipe of its modality."
+            if volume.modality == "MR"
+            else "Give a CT image, or state its modality when it is read.",
         )
     image = volume.require_finite().data.cpu()
     return attenuation_from(volume.quantity, mu_water_per_mm)(image).clamp(min=0)
