@@ -13,7 +13,7 @@ from medldm.batch.row import Row
 from medldm.data import Reader, SeriesRow
 from medldm.errors import MedldmError
 from medldm.host import Host
-from medldm.pipeline.reading import files_by, readers, scans_at
+from medldm.pipeline.reading import accepts, files_by, readers, scans_at
 
 # Files of a folder that are looked at to tell series from scans.
 _PROBED = 5
@@ -118,13 +118,13 @@ def _places_in(
         within: the outermost such folder.
     """
     folders, files = _inside(here)
-    taken = {file for file in files if any(reader.accepts(file) for reader in above)}
+    taken = {file for file in files if any(accepts(reader, file) for reader in above)}
     found: list[tuple[Reader, list[Path]]] = []
     for reader in asked:
-        mine = [file for file in files if file not in taken and reader.accepts(file)]
+        mine = [file for file in files if file not in taken and accepts(reader, file)]
         taken.update(mine)
         found.append((reader, mine))
-    gathering = [reader for reader, mine in found if mine and reader.accepts(here) and _gathers(reader, mine)]
+    gathering = [reader for reader, mine in found if mine and accepts(reader, here) and _gathers(reader, mine)]
     alone = _whole_scans([(reader, file) for reader, mine in found if reader not in gathering for file in mine])
     for reader, mine in found:
         scans = [here] if reader in gathering else [file for file in mine if file in alone]

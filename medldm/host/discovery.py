@@ -39,7 +39,12 @@ class Candidate:
     @property
     def is_first_party(self) -> bool:
         """Whether it came with medldm itself."""
-        return normalised(self.distribution) == GROUP
+        return is_first_party(self.distribution)
+
+
+def is_first_party(distribution: str) -> bool:
+    """Whether plugins of this distribution came with medldm itself."""
+    return normalised(distribution) == GROUP
 
 
 @dataclass(frozen=True)

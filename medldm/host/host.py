@@ -32,16 +32,17 @@ class Host:
         self._registry = registry
         self._loaded = tuple(loaded)
         self.plugins: tuple[PluginRow, ...] = tuple(one.row for one in self._loaded)
+        self._shipped = {row.name for row in self.plugins if discovery.is_first_party(row.distribution)}
 
     def names(self, kind: Kind) -> list[str]:
-        """Names of one kind, sorted."""
+        """Names of one kind in the order of :meth:`entries`."""
         return [entry.name for entry in self.entries(kind)]
 
     def entries(self, kind: Kind) -> list[Entry]:
-        """Entries of one kind, sorted by name."""
+        """Entries of one kind by name, those that come with medldm first: nobody is asked before them."""
         if kind not in KINDS:
             raise ValueError(f"unknown kind {kind!r}, there are {', '.join(KINDS)}")
-        return self._registry.entries(kind)
+        return sorted(self._registry.entries(kind), key=lambda entry: entry.plugin not in self._shipped)
 
     def find(self, kind: Kind, name: str) -> Entry:
         """The component of that name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
 from medldm.pipeline.foreign_formats import way_out
 
+_log = logging.getLogger(__name__)
 # Squares, and sums of a million of them, are numbers in single precision up to here, and their inverses too.
 _FAR = 1e15
 # Scans that a refusal names.
@@ -25,14 +27,40 @@ _NAMED = 8
 
 
 def readers(host: Host) -> Iterator[Reader]:
-    """The registered readers in the order in which they are asked."""
-    return (_built(host, name) for name in host.names("readers"))
+    """The registered readers in the order in which they are asked, but those that cannot be built."""
+    return (reader for name in host.names("readers") if (reader := _built(host, name)) is not None)
 
 
 @functools.lru_cache(maxsize=256)
-def _built(host: Host, name: str) -> Reader:
+def _built(host: Host, name: str) -> Reader | None:
     """Built once: it takes longer than to ask whether a file is of the reader's format."""
-    return cast(Reader, host.build("readers", name, {}))
+    try:
+        return cast(Reader, host.build("readers", name, {}))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        plugin = host.find("readers", name).plugin
+        _log.warning("the reader %r of the plugin %r cannot be built and is not asked: %s", name, plugin, error)
+        return None
+
+
+def accepts(reader: Reader, path: Path) -> bool:
+    """Whether a path is of a reader's format; one that fails at the question does not keep others from reading."""
+    try:
+        return bool(reader.accepts(path))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _warn_once(type(reader), type(error).__name__)
+        return False
+
+
+@functools.cache
+def _warn_once(reader: type, error: str) -> None:
+    """Of many files; without what the error says, which may name one of a patient."""
+    _log.warning(
+        "the reader %s.%s fails where it is asked for its format: %s", reader.__module__, reader.__name__, error
+    )
 
 
 def reader_for(host: Host, path: Path) -> Reader:
@@ -44,7 +72,7 @@ def reader_for(host: Host, path: Path) -> Reader:
     if path.is_dir() and not any(path.iterdir()):
         raise InputRefused("E-IN-02", f"{path} is an empty folder.", fix="Check the path.")
     for reader in readers(host):
-        if reader.accepts(path):
+        if accepts(reader, path):
             return reader
     raise InputRefused(
         "E-IN-03",
@@ -63,18 +91,18 @@ def readers_at(host: Host, path: Path) -> list[Reader]:
     if path.is_dir():
         asked = list(readers(host))
         for reader in asked[asked.index(found[0]) + 1 :]:
-            if reader.accepts(path) and not all(_taken(found, file) for file in files_by(reader, path)):
+            if accepts(reader, path) and not all(_taken(found, file) for file in files_by(reader, path)):
                 found.append(reader)
     return found
 
 
 def _taken(earlier: list[Reader], file: Path) -> bool:
-    return any(reader.accepts(file) for reader in earlier)
+    return any(accepts(reader, file) for reader in earlier)
 
 
 def files_of(host: Host, path: Path) -> list[Path]:
     """The files that what lies at a path is read from; where no reader accepts it, itself or all below it."""
-    return files_by(next((reader for reader in readers(host) if reader.accepts(path)), None), path)
+    return files_by(next((reader for reader in readers(host) if accepts(reader, path)), None), path)
 
 
 def files_by(reader: Reader | None, path: Path) -> list[Path]:
