@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from cli_scene import brain, recipe, run
+
+from medldm.cli.failure import guarded
 
 __all__ = ["brain", "recipe"]  # fixtures
 
@@ -244,3 +247,11 @@ def test_the_remedy_for_noise_of_zero_can_be_followed(brain: Path, recipe: Path,
     assert code == 2 and "E-LIK-01" in text
     assert "--set likelihood.std=" in text and "solver" not in text.partition("hint")[2]
     assert run(*words, "--set", "likelihood.std=12.5")[0] == 0
+
+
+def test_what_exits_within_a_command_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    def leave() -> None:
+        sys.exit(0)
+
+    assert guarded(leave, as_json=False) == 1
+    assert "SystemExit" in capsys.readouterr().err

@@ -59,7 +59,8 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except Exception as error:  # the outermost door: nothing may leave as a bare traceback
+    except BaseException as error:
+        # The outermost door: nothing may leave as a bare traceback, nor end with the exit code that a component chose.
         if _out_of_device_memory(error):
             _print(
                 "error E-MEM-03: The GPU is out of memory.\nhint: --device cpu, or fewer --slices.", as_json, "E-MEM-03"
@@ -116,6 +117,6 @@ def _let_go_of_output() -> None:
             os.close(nowhere)
 
 
-def _out_of_device_memory(error: Exception) -> bool:
+def _out_of_device_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -121,7 +121,9 @@ def _run(component: str, law: str, check: Callable[[], None]) -> CheckRow:
         status, message = "failed", str(failure)
     except MedldmError as refusal:
         status, message = "failed", str(refusal)
-    except Exception as error:  # a law that cannot run is a failed law, and the others still run
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a law that cannot run, be it that it exits, is a failed law; the others still run
         status, message = "failed", sentence(error)
     return CheckRow(component, law, status, message, time.monotonic() - started)
 
@@ -143,8 +145,22 @@ def _check_target(entry: Entry) -> None:
         bool(target.__dataclass_params__.frozen),
         f"{entry.target} is not frozen: options that change make a run that cannot be told",
     )
+    references = getattr(target, "references", ())
+    require(
+        isinstance(references, tuple) and all(isinstance(one, str) for one in references),
+        f"references of {entry.target} are no tuple of strings: reports cite them",
+    )
+    if entry.kind in _WITHOUT_OPTIONS:
+        no_default = [
+            field.name
+            for field in dataclasses.fields(target)
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ]
+        require(not no_default, f"{', '.join(no_default)} of {entry.target} has no default, and no recipe gives one")
 
 
+# Built for every scan, by nobody's recipe.
+_WITHOUT_OPTIONS = ("readers", "metrics")
 _EXAMPLES: dict[str, tuple[type, str]] = {
     "operators": (PhysicsExample, "physics"),
     "priors": (PriorExample, "family"),

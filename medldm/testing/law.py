@@ -29,7 +29,7 @@ def require_close(a: Tensor, b: Tensor, tolerance: float, sentence: str) -> None
     """Raise unless two tensors have one shape and differ by at most ``tolerance``, relative."""
     require(a.shape == b.shape, f"{sentence}: shapes {tuple(a.shape)} and {tuple(b.shape)}")
     difference = relative_difference(a.detach(), b.detach())
-    require(difference <= tolerance, f"{sentence}: relative difference {difference:.2e}, allowed {tolerance:.0e}")
+    require(difference <= tolerance, f"{sentence}: relative difference {difference:.2e}, allowed {tolerance:.3g}")
 
 
 def wide(x: Tensor) -> Tensor:
