@@ -53,7 +53,7 @@ def show_plan(
     chosen_maps(recipe)
     memory = check_memory(host, recipe, case, limit, prior)
     require_writable(host, recipe, case)
-    with Console(stderr=True).status("Timing the first steps, on a few slices"):
+    with Console(stderr=True).status("Timing the first steps"):
         seconds = estimate_seconds(host, memory.streamed(recipe), case, device)
     facts = {
         "case": case.name,
