@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medldm.cli.app import _add_plugin_commands, app
 from medldm.cli.matrix import print_matrix
+from medldm.host.option_schema import option_rows
 from medldm.testing.matrix import Pair
 
 SOUND = '''
@@ -142,6 +143,15 @@ def test_show_prints_the_options() -> None:
     assert result.exit_code == 0
     for word in ("operators/dimmed", "Weaker [bold]voxels[/]", "gain", "0.5", "> 0, <= 1", "of the detector"):
         assert word in result.stdout
+
+
+@pytest.mark.parametrize("component", ["operators/ct-helical", "operators/mri-cartesian"])
+def test_show_cuts_nothing_on_a_narrow_terminal(component: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run("show", component).stdout
+    assert "…" not in text
+    (row,) = rows("show", component)
+    assert {option.path for option in option_rows(row["schema"])} <= set(re.findall(r"[\w.]+", text))
 
 
 def test_show_as_json_holds_the_schema() -> None:
