@@ -21,7 +21,7 @@ from medldm.pipeline.fit_along import chi_along
 from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.methods import methods_of
-from medldm.pipeline.metrics import compare_finite, compare_slices
+from medldm.pipeline.metrics import compare_finite, compare_slices, finite_by_metric, joined
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose
 from medldm.pipeline.problem import problem_of
@@ -200,7 +200,8 @@ def reconstruct(
 
     # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
-        metrics["reconstruction"] = compare_finite(host, image, reference)
+        taken = finite_by_metric(host, image, reference)
+        metrics["reconstruction"] = joined(taken)
         if drawn.count > 1:
             sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
             metrics["first sample"] = compare_finite(host, sample, reference)
@@ -227,7 +228,7 @@ def reconstruct(
         likeness=likeness,
         convergence=convergence.as_record(),
         uncertainty=uncertainty.record,
-        methods=methods_of(host, chosen, posed, uncertainty.maps, compared=bool(reference), tried=trial is not None),
+        methods=methods_of(host, chosen, posed, uncertainty.maps, compared=taken, tried=trial is not None),
         warnings=heard.sentences,
         failed=failed_gates(fit, gates),
         device=where,
