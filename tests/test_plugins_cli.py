@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -204,6 +205,13 @@ def test_matrix_says_why_not() -> None:
     result = run("matrix")
     assert result.exit_code == 0
     assert "fbp with dimmed: It needs an operator with a filtered back-projection" in result.stdout
+
+
+def test_matrix_warns_of_no_example(caplog: pytest.LogCaptureFixture) -> None:
+    rows("matrix")
+    assert not caplog.records
+    logging.getLogger("medldm.ct").warning("afterwards they are heard")
+    assert len(caplog.records) == 1
 
 
 def test_matrix_is_whole_at_any_width() -> None:
