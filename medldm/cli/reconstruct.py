@@ -94,7 +94,8 @@ def command(
 
                 show_plan(
                     host, source, chosen, request, cut, device, limit,
-                    simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume, as_json=as_json,
+                    simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume,
+                    tell=reporter, as_json=as_json,
                 )  # fmt: skip
                 return
             if out is None:
