@@ -305,6 +305,11 @@ def test_colour_bars_tell_plain_numbers(limits: tuple[float, float], said: tuple
     assert (low, high) == (said[0], f"{said[1]} HU")
 
 
+def test_the_colour_bar_of_a_difference_ends_in_one_number() -> None:
+    bar = colour_bar(Picture("difference", (-31.2, 31.2 * 127 / 128), "HU", {}, np.zeros((1, 1, 1), np.uint8)))
+    assert re.findall("<span>([^<]*)</span>", bar) == ["-31.2", "31.2 HU"]
+
+
 @pytest.mark.parametrize(
     ("most", "said"),
     [(62.5, "50 mm"), (1.0, "1 mm"), (0.9, "500 µm"), (0.0156, "10 µm"), (1.04e-3, "1 µm"), (8e-4, "500 nm")],
