@@ -48,7 +48,7 @@ def command(
     overwrite: options.Overwrite = False,
     anonymous_names: options.AnonymousNames = False,
     classical: Annotated[
-        bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, in seconds.")
+        bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, which is faster.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, memory and time estimate; write nothing.")
