@@ -24,6 +24,7 @@ from medldm.batch.watch import Arrivals
 from medldm.batch.workplace import opened
 from medldm.cli.app import app
 from medldm.cli.batch_display import BatchDisplay
+from medldm.cli.counts import throughput
 from medldm.errors import UsageError
 from medldm.host import load_host
 
@@ -166,8 +167,8 @@ def test_cancel_stops_a_batch_in_another_process(tmp_path: Path) -> None:
     assert not opened(out).cancel_file.exists()
     left = list(out.glob(".medldm-batch/work/*"))
     assert len(left) == 1
-    assert "1 states kept" in call("batch", "clean", str(out)).stdout
-    assert "1 folders removed" in call("batch", "clean", str(out), "--states").stdout
+    assert "1 state kept" in call("batch", "clean", str(out)).stdout
+    assert "1 folder removed" in call("batch", "clean", str(out), "--states").stdout
 
 
 def test_scans_are_taken_when_they_have_stopped_growing(tmp_path: Path) -> None:
@@ -203,6 +204,13 @@ def test_a_watched_folder_is_reconstructed(tmp_path: Path, pretended: Pretended)
     assert result.exit_code == 0, result.stderr
     assert sorted(path.parent.name for path in (tmp_path / "out").glob("*/manifest.json")) == ["scan0", "scan1"]
     assert call("batch", "watch", str(tmp_path / "absent"), "-o", str(tmp_path / "out")).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("per_hour", "said"), [(1949.6, "1950"), (123456.0, "123456"), (99.96, "100"), (7.25, "7.25"), (0.0123, "0.0123")]
+)
+def test_throughput_has_no_powers_of_ten(per_hour: float, said: str) -> None:
+    assert throughput(per_hour) == f"{said} scans an hour"
 
 
 def test_the_screen_shows_hostile_names_as_text(monkeypatch: pytest.MonkeyPatch) -> None:

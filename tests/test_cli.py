@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,12 @@ import pytest
 from cli_scene import brain, recipe, run
 from safetensors.torch import load_file
 
+import medldm
+from medldm.data import ReadRequest
+from medldm.errors import Problem
+from medldm.host import load_host
+from medldm.pipeline.acquisition_output import save_acquisition
+from medldm.pipeline.reading import read_image
 from medldm.pipeline.recipe import shipped_recipes
 
 __all__ = ["brain", "recipe"]  # fixtures
@@ -55,6 +62,24 @@ def test_a_dry_run_plans_and_writes_nothing(brain: Path, recipe: Path, tmp_path:
         code, _, text = run("reconstruct", brain, *words, "-r", recipe, "--dry-run")
         assert code == 2 and refused in text
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_of_a_measurement_warns_like_the_run_and_shows_its_own_settings(brain: Path, tmp_path: Path) -> None:
+    host = load_host()
+    image = read_image(host, brain, ReadRequest(modality="MR"))
+    mask = ["acquisition.mask.acceleration=2", "acquisition.mask.calibration=0.4"]
+    measured = medldm.simulate(image, recipe="mri-4x", set_=mask, host=host)
+    doubt = Problem("E-KSP-20", "warning", "The noise was guessed.", "State it.")
+    scan = save_acquisition(host, replace(measured, history=measured.history.noticed([doubt])), tmp_path / "scan")
+    dry = ("reconstruct", scan, "-r", "mri-4x", "--classical", "--simulate", "--dry-run")
+    code, _, stderr = run(*dry)
+    assert code == 0, stderr
+    assert "this is a measurement already" in " ".join(stderr.split())
+    assert "The noise was guessed. State it. (E-KSP-20)" in " ".join(stderr.split())
+    plan = json.loads(run(*dry, "--json")[1])
+    assert plan["acquisition"] == {"physics": "mri-cartesian", **measured.settings}
+    assert plan["acquisition"]["calibration"] == 0.4
+    assert len(plan["warnings"]) == 2 and "(E-KSP-20)" in plan["warnings"][0]
 
 
 def test_a_dry_run_tells_spacings_of_nanometres(brain: Path, recipe: Path) -> None:

@@ -13,10 +13,12 @@ from prior_toys import GaussianNetwork, PosteriorMean, card, toy_host, write
 from torch import Tensor
 
 from medldm.data import Grid, Volume
+from medldm.errors import UsageError
+from medldm.host import Host, load_host
 from medldm.inference import Step
 from medldm.pipeline import estimate
 from medldm.pipeline.estimate import estimate_seconds
-from medldm.pipeline.recipe import from_mapping
+from medldm.pipeline.recipe import from_mapping, load_recipe, shipped_recipes
 from medldm.priors.card import Size
 
 
@@ -120,3 +122,36 @@ def test_networks_that_look_along_z_are_timed_on_the_whole(
     possible = [padded] if plane.get("plane") != "alternating" else [padded, 12 * 40 * 16]
     seconds = estimate_seconds(toy_host(), recipe, case, "cpu")
     assert any(seconds == pytest.approx(1 + 0.1 * 40 + 0.003 * one) for one in possible)
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return load_host()
+
+
+def _phantom(modality: str, shape: tuple[int, int, int]) -> Volume:
+    z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
+    inside = z**2 / 4 + (1.2 * y) ** 2 + (1.1 * x) ** 2 < 0.8
+    if modality == "CT":
+        return Volume(torch.where(inside, 40.0, -1000.0), Grid.isotropic(shape), "HU", "CT")
+    return Volume(inside * (2 + torch.cos(4 * x)), Grid.isotropic(shape), "arbitrary", "MR")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in shipped_recipes()))
+def test_no_shipped_recipe_is_refused_for_the_thinness_of_a_probe(host: Host, name: str) -> None:
+    recipe = load_recipe(name, classical=True)
+    if recipe.physics.startswith("ct"):
+        views = "views_per_turn" if recipe.physics == "ct-helical" else "views"
+        case, cheaper = _phantom("CT", (24, 16, 20)), [f"acquisition.{views}=12"]
+    else:
+        # So long a line that the share of it which calibrates is four samples.
+        case = _phantom("MR", (24, 32, 104 if name == "mri-8x" else 52))
+        cheaper = ["acquisition.coils=4", "operator.maps=walsh"] if "coils" in recipe.acquisition else []
+    assert estimate_seconds(host, recipe.changed(cheaper), case, "cpu") > 0
+
+
+def test_what_the_whole_scan_is_refused_for_refuses_its_estimate(host: Host) -> None:
+    recipe = load_recipe("mri-multiband", ["acquisition.coils=4"], classical=True)
+    case = Volume(1 + torch.rand(25, 32, 40), Grid.isotropic((25, 32, 40)), "arbitrary", "MR")
+    with pytest.raises(UsageError, match="E-MRI-13: 25 slices"):
+        estimate_seconds(host, recipe, case, "cpu")

@@ -102,6 +102,13 @@ def test_a_hook_may_have_another_name_in_the_plugin(install: Install) -> None:
     assert row(load_host(), "hosttest-fine").components == ("operators/doubling", "solvers/copying")
 
 
+def test_two_missing_libraries_are_told_in_the_plural(install: Install) -> None:
+    libraries = ADAPTER.replace("packages={", 'packages={"no-other-library": "pip install other", ')
+    install("hosttest-adapter", plugin=libraries)
+    told = row(load_host(), "hosttest-adapter").error
+    assert "no-other-library and no-such-library, which are not installed" in told
+
+
 def test_the_host_loads_no_torch() -> None:
     code = "import sys; from medldm.host import load_host; load_host(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -112,7 +119,7 @@ def test_an_adapter_without_its_library_is_a_plain_row_and_breaks_nothing(instal
     host = load_host()
     found = row(host, "hosttest-adapter")
     assert (found.status, found.components, found.rejected) == ("absent", (), ("operators/adapted",))
-    assert "operators/adapted need no-such-library" in found.error
+    assert "operators/adapted needs no-such-library, which is not installed" in found.error
     assert "pip install 'acme[library]'" in found.error
     assert "pytest" not in found.error
     with pytest.raises(ComponentMissing, match=r"E-PLG-08.*hosttest-adapter.*pip install 'acme\[library\]'"):

@@ -118,7 +118,7 @@ def test_what_is_told_the_phase_is_what_the_physics_makes_of_real_images(host: H
     first = real.operator.real_part(first)
     expected = run(plain.solve(real.likelihood, None, first[None], real.noise)).estimate[0]
     torch.testing.assert_close(found, real.operator.phase * expected, rtol=1e-4, atol=1e-3)
-    methods = methods_of(host, chosen, posed, {}, compared=False, tried=section == "classical")
+    methods = methods_of(host, chosen, posed, {}, compared=(), tried=section == "classical")
     cited = {reference for method in methods for reference in method["references"]}
     assert set(PhaseConstrained.references) <= cited
 

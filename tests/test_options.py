@@ -10,8 +10,10 @@ import pytest
 from pydantic import Field
 
 from medldm.errors import ComponentMissing, InputRefused, MedldmError, UsageError
+from medldm.host import load_host
 from medldm.host.option_schema import documented_attributes, option_rows
 from medldm.host.options import build, schema
+from medldm.host.registry import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,23 @@ class Physics:
             raise ValueError("13 coils bring bad luck")
         if self.coils == 14:
             raise InputRefused("E-XYZ-01", "Fourteen coils do not exist.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Helix(Physics):
+    """A physics that adds one option.
+
+    Attributes:
+        rows: of the detector.
+        pitch: per turn.
+    """
+
+    rows: int = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Undocumented(Helix):
+    pass
 
 
 def refusal(options: Any, where: str = "acquisition") -> MedldmError:
@@ -185,6 +204,26 @@ def test_option_rows_hold_type_default_range_and_doc() -> None:
     assert rows["mask.acceleration"].range == "> 1, <= 64"
     assert rows["pattern.kind"].range == "uniform | poisson"
     assert rows["terms.radius"].default == "1.0"
+
+
+@pytest.mark.parametrize("inheriting", [Helix, Undocumented])
+def test_inherited_options_keep_their_meaning_and_the_nearest_docstring_wins(inheriting: type) -> None:
+    rows = {row.path: row.doc for row in option_rows(schema(inheriting))}
+    assert (rows["views"], rows["rows"], rows["pitch"]) == ("how many.", "of the detector.", "per turn.")
+
+
+def test_every_option_of_a_shipped_component_has_a_meaning() -> None:
+    host = load_host()
+    shipped = {row.name for row in host.plugins if row.distribution == "medldm"}
+    empty = [
+        f"{kind}/{entry.name}: {row.path}"
+        for kind in KINDS
+        for entry in host.entries(kind)
+        if entry.plugin in shipped
+        for row in option_rows(host.schema(kind, entry.name))
+        if not row.doc
+    ]
+    assert not empty
 
 
 def test_option_rows_show_the_defaults_in_force_where_a_table_sets_its_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from medldm.cli.app import _add_plugin_commands, app
 from medldm.cli.matrix import print_matrix
+from medldm.host.option_schema import option_rows
 from medldm.testing.matrix import Pair
 
 SOUND = '''
@@ -144,6 +146,15 @@ def test_show_prints_the_options() -> None:
         assert word in result.stdout
 
 
+@pytest.mark.parametrize("component", ["operators/ct-helical", "operators/mri-cartesian"])
+def test_show_cuts_nothing_on_a_narrow_terminal(component: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run("show", component).stdout
+    assert "…" not in text
+    (row,) = rows("show", component)
+    assert {option.path for option in option_rows(row["schema"])} <= set(re.findall(r"[\w.]+", text))
+
+
 def test_show_as_json_holds_the_schema() -> None:
     (row,) = rows("show", "operators/dimmed")
     assert row["schema"]["properties"]["gain"]["maximum"] == 1
@@ -194,6 +205,13 @@ def test_matrix_says_why_not() -> None:
     result = run("matrix")
     assert result.exit_code == 0
     assert "fbp with dimmed: It needs an operator with a filtered back-projection" in result.stdout
+
+
+def test_matrix_warns_of_no_example(caplog: pytest.LogCaptureFixture) -> None:
+    rows("matrix")
+    assert not caplog.records
+    logging.getLogger("medldm.ct").warning("afterwards they are heard")
+    assert len(caplog.records) == 1
 
 
 def test_matrix_is_whole_at_any_width() -> None:

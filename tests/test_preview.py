@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from medldm.data import Grid, Volume
+from medldm.pipeline import preview
 from medldm.pipeline.maps import Map
 from medldm.pipeline.pictures import pictures_of
 from medldm.pipeline.preview import canonical, difference, planes_seen, save_preview, window
@@ -103,6 +104,13 @@ def test_planes_that_would_be_lines_are_left_out(tmp_path: Path) -> None:
     one, two = (Volume(torch.rand(n, 64, 64), Grid.isotropic((n, 64, 64)), "arbitrary", "MR") for n in (1, 2))
     lower, higher = (imread(save_preview(tmp_path / "p.png", v, v, None, RECORD)).shape[0] for v in (one, two))
     assert lower < 0.95 * higher
+
+
+def test_the_caption_names_images_as_their_columns_and_the_metric() -> None:
+    recipe = {"name": "mri-4x", "solver": {"name": "zdds"}}
+    metrics = {"baseline": {"psnr": 26.731}, "reconstruction": {"psnr": 31.0}}
+    caption = preview._caption({"simulated": False, "recipe": recipe, "metrics": metrics})
+    assert "start image PSNR 26.73 dB   |   reconstruction PSNR 31.00 dB" in caption
 
 
 def test_maps_have_columns_and_a_failed_check_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

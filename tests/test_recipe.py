@@ -137,6 +137,14 @@ def test_another_solver_has_other_options() -> None:
     assert load_recipe("mri-4x", [f"solver.name={same.solver['name']}"]).solver == same.solver
 
 
+def test_the_start_image_can_be_changed_where_the_classical_solver_would_make_it() -> None:
+    assert not load_recipe("mri-multiband", classical=True).start
+    whole = load_recipe("mri-multiband")
+    changed = load_recipe("mri-multiband", ["start.iterations=1"], classical=True)
+    assert changed.start == {**whole.start, "iterations": 1}
+    assert changed.solver == load_recipe("mri-multiband", classical=True).solver
+
+
 def test_a_recipe_without_a_prior_is_classical_as_it_is() -> None:
     measured = load_recipe("ct-measured-parallel")
     assert not measured.prior

@@ -80,6 +80,19 @@ def test_the_report_is_one_of_the_files_of_the_run(out: Path) -> None:
     assert [method["name"] for method in record["methods"]][:3] == ["mri-cartesian", "Gaussian", "cg-sense"]
 
 
+def test_its_methods_are_those_that_took_part(out: Path, tmp_path: Path) -> None:
+    def told(folder: Path) -> tuple[set[str], str]:
+        record = json.loads((folder / "run.json").read_text())
+        return {one["name"] for one in record["methods"] if one["role"] == "metric"}, methods_text(record)[0]
+
+    metrics, text = told(out)
+    assert metrics >= {"psnr", "ssim", "nrmse", "dz-ratio"}
+    assert "ESPIRiT" not in text  # the maps were those simulated
+    finished(tmp_path / "slice", slices=slice(2, 3))
+    metrics, text = told(tmp_path / "slice")
+    assert metrics >= {"psnr", "nrmse"} and "dz-ratio" not in metrics and "dz-ratio" not in text
+
+
 def test_it_loads_nothing_and_allows_only_its_own_script(out: Path) -> None:
     text = (out / "report.html").read_text(encoding="utf-8")
     seen = _Seen(text)
@@ -290,6 +303,11 @@ def test_colour_bars_tell_plain_numbers(limits: tuple[float, float], said: tuple
     bar = colour_bar(Picture("image", limits, "HU", {}, np.zeros((1, 1, 1), np.uint8)))
     low, high = re.findall("<span>([^<]*)</span>", bar)
     assert (low, high) == (said[0], f"{said[1]} HU")
+
+
+def test_the_colour_bar_of_a_difference_ends_in_one_number() -> None:
+    bar = colour_bar(Picture("difference", (-31.2, 31.2 * 127 / 128), "HU", {}, np.zeros((1, 1, 1), np.uint8)))
+    assert re.findall("<span>([^<]*)</span>", bar) == ["-31.2", "31.2 HU"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from medldm.batch.batch import plain, told
 from medldm.batch.coordinator import Standing
 from medldm.batch.index import Scan
 from medldm.batch.order import Outcome
+from medldm.cli.counts import counted, throughput
 from medldm.cli.durations import in_time
 from medldm.pipeline.events import Event
 
@@ -133,10 +134,10 @@ def _line(standing: Standing) -> str:
     parts = [f"{counts['done']} of {sum(counts.values())} done"]
     parts += [f"{counts[state]} {state}" for state in ("running", "waiting", "gate-failed", "failed") if counts[state]]
     if standing.per_hour is not None:
-        parts.append(f"{standing.per_hour:.3g} scans an hour")
+        parts.append(throughput(standing.per_hour))
     if standing.seconds_left is not None and counts["waiting"] + counts["running"]:
         parts.append(f"{in_time(standing.seconds_left)} left")
-    parts.append(f"{standing.slots} worker{'s' * (standing.slots != 1)}")
+    parts.append(counted(standing.slots, "worker"))
     return ", ".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medldm.cli import options
+from medldm.cli.counts import counted, throughput
 from medldm.cli.durations import seconds
 from medldm.cli.session import finish
 
@@ -72,7 +73,8 @@ def _print(found: dict[str, Any]) -> None:
     console.print(f"{', '.join(parts) or 'no scans'}; {who}", highlight=False)
     standing = found["standing"] or {}
     if standing.get("per_hour"):
-        console.print(f"{standing['per_hour']:.3g} scans an hour on {standing['workers']} workers", highlight=False)
+        workers = counted(standing["workers"], "worker")
+        console.print(f"{throughput(standing['per_hour'])} on {workers}", highlight=False)
     if standing.get("seconds_left"):
         console.print(f"about {in_time(standing['seconds_left'])} left", highlight=False)
     if found["index"] == "missing":
@@ -168,8 +170,9 @@ def clean(
         if as_json:
             sys.stdout.write(json.dumps({"event": "clean", **asdict(found)}) + "\n")
             return
-        typer.echo(f"{found.folders} folders removed, {found.bytes / 2**20:.1f} MiB freed, {found.kept} states kept")
+        removed, kept = counted(found.folders, "folder"), counted(found.kept, "state")
+        typer.echo(f"{removed} removed, {found.bytes / 2**20:.1f} MiB freed, {kept} kept")
         if found.held:
-            typer.echo(f"{found.held} folders are still being worked in")
+            typer.echo(f"still being worked in: {counted(found.held, 'folder')}")
 
     finish(work, as_json=as_json, verbose=verbose)

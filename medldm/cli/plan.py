@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from medldm.data import ReadRequest
+from medldm.data import Acquisition, ReadRequest
 from medldm.host import Host
 from medldm.pipeline.chosen_prior import choose_prior
-from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.estimate import estimate_seconds
+from medldm.pipeline.events import Event, Listener
 from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory, in_words
 from medldm.pipeline.output import require_free
@@ -21,6 +21,7 @@ from medldm.pipeline.reading import read_case
 from medldm.pipeline.recipe import Recipe
 from medldm.pipeline.reconstruct import cut, require_measurement
 from medldm.pipeline.reference import read_compared, reference_on
+from medldm.pipeline.remarks import doubts_about_choices, remarks_on_scan
 from medldm.pipeline.results import require_writable
 from medldm.pipeline.sampling import check_samples
 
@@ -38,37 +39,49 @@ def show_plan(
     truth: Path | None,
     out: Path | None,
     overwrite: bool,
+    tell: Listener,
     as_json: bool,
 ) -> None:
-    """Print the plan; refused like the run itself when it cannot work."""
+    """Print the plan; refused like the run itself when it cannot work.
+
+    Warnings go to ``tell``, and stand in the plan where that is JSON.
+    """
     if out is not None:
         require_free(out, source, overwrite=overwrite)
     case = cut(read_case(host, source, request), slices)
     if truth is not None:
         reference_on(case.grid, read_compared(host, truth, ReadRequest(modality=case.modality)))
     require_measurement(case, simulate=simulate)
+    warnings = [sentence for stage, sentence in remarks_on_scan(case, simulate=simulate) if stage == "warning"]
     prior = choose_prior(host, recipe, case)
-    choose_coherence(host, recipe)
+    warnings += doubts_about_choices(host, recipe, prior)
+    if not as_json:
+        for sentence in warnings:
+            tell(Event("warning", sentence))
     check_samples(recipe, prior)
     chosen_maps(recipe)
     memory = check_memory(host, recipe, case, limit, prior)
     require_writable(host, recipe, case)
-    with Console(stderr=True).status("Timing the first steps, on a few slices"):
+    with Console(stderr=True).status("Timing the first steps"):
         seconds = estimate_seconds(host, memory.streamed(recipe), case, device)
+    # A measurement was taken by its own settings; those of the recipe are for measuring an image.
+    measured = {"physics": case.physics, **case.settings} if isinstance(case, Acquisition) else recipe.acquisition
     facts = {
         "case": case.name,
         "shape": list(case.grid.shape),
         "spacing_mm": [float(f"{step:.6g}") for step in case.grid.spacing],
+        "acquisition": dict(measured),
         "recipe": {"name": recipe.name, "sha256": recipe.sha256, **recipe.as_dict()},
         "memory_bytes": memory.as_dict(),
         "seconds": round(seconds, 1),
+        "warnings": warnings,
     }
     if as_json:
         sys.stdout.write(json.dumps({"event": "plan", **facts}) + "\n")
         return
     table = Table("", "", title=f"plan: {recipe.name}", show_header=False)
     table.add_row("scan", f"{case.name}, {' x '.join(map(str, case.grid.shape))} voxels")
-    for section, content in recipe.as_dict().items():
+    for section, content in (recipe.as_dict() | {"acquisition": dict(measured)}).items():
         table.add_row(section, json.dumps(content))
     parts = ", ".join(f"{name} {in_words(size)}" for name, size in memory.as_dict().items() if name != "total")
     table.add_row("memory", f"about {in_words(memory.total)} ({parts})")

@@ -183,7 +183,9 @@ def _print_component(host: Host, entry: Entry) -> None:
     if not rows:
         console.print("It has no options.\n")
         return
-    table = Table("option", "type", "default", "range", "meaning")
+    table = Table()
+    for heading in ("option", "type", "default", "range", "meaning"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "option")
     for row in rows:
         table.add_row(*(escape(text) for text in (row.path, row.type, row.default, row.range, row.doc)))
     console.print(table)

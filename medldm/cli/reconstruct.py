@@ -48,7 +48,7 @@ def command(
     overwrite: options.Overwrite = False,
     anonymous_names: options.AnonymousNames = False,
     classical: Annotated[
-        bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, in seconds.")
+        bool, typer.Option("--classical", help="Without a prior: by the recipe's classical solver, which is faster.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, memory and time estimate; write nothing.")
@@ -94,7 +94,8 @@ def command(
 
                 show_plan(
                     host, source, chosen, request, cut, device, limit,
-                    simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume, as_json=as_json,
+                    simulate=simulate, out=out, truth=truth, overwrite=overwrite or resume,
+                    tell=reporter, as_json=as_json,
                 )  # fmt: skip
                 return
             if out is None:

@@ -196,7 +196,9 @@ def _labels(entries: list[Entry]) -> tuple[str, ...]:
 def _absent(candidate: Candidate, packages: dict[str, str], offered: tuple[str, ...]) -> PluginRow:
     """The row of an adapter to a package that is not installed: nothing is broken, and nothing is offered."""
     missing, commands = " and ".join(packages), "; ".join(dict.fromkeys(packages.values()))
-    text = f"{', '.join(offered)} need {missing}, which is not installed: {commands}"
+    needing = "needs" if len(offered) == 1 else "need"
+    lacking = "is" if len(packages) == 1 else "are"
+    text = f"{', '.join(offered)} {needing} {missing}, which {lacking} not installed: {commands}"
     return replace(_row(candidate, "absent", text), rejected=offered)
 
 

@@ -21,7 +21,7 @@ class DocumentedSchema(GenerateJsonSchema):
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         produced = super().dataclass_schema(schema)
-        documented = documented_attributes(inspect.getdoc(schema["cls"]) or "")
+        documented = _documented_options(schema["cls"])
         fields = schema["cls"].__dataclass_fields__
         for name, option in produced.get("properties", {}).items():
             if name in documented:
@@ -33,6 +33,14 @@ class DocumentedSchema(GenerateJsonSchema):
         if "description" in produced:
             produced["description"] = produced["description"].partition("\n")[0]
         return produced
+
+
+def _documented_options(component: type) -> dict[str, str]:
+    """What the docstrings of a class and of those it inherits from say of their fields; the nearest wins."""
+    found: dict[str, str] = {}
+    for one in reversed(component.__mro__):
+        found |= documented_attributes(inspect.cleandoc(one.__dict__.get("__doc__") or ""))
+    return found
 
 
 def documented_attributes(doc: str) -> dict[str, str]:

@@ -118,7 +118,7 @@ class LatentPrior(nn.Module):
         """(batch, *space) -> (batch, *image)."""
         self.space.check(z, "decode")
         image = self._padding.crop(self._in_parts(self._networks.decode, z / self.scale + self.shift, 1))
-        return image.squeeze(1) if self._single else image
+        return (image.squeeze(1) if self._single else image).contiguous()
 
     def _in_parts(self, network: Callable[[Tensor], Tensor], x: Tensor, down: int) -> Tensor:
         """A few images at a time, each in tiles; in the precision of the weights."""

@@ -71,7 +71,7 @@ class PixelPrior(nn.Module):
         else:
             clean = tiled(lambda tile: self.denoiser(tile, sigma, told), padded, self._tiling)
         cropped = self._padding.crop(clean)
-        return cropped.squeeze(1) if self._single else cropped
+        return (cropped.squeeze(1) if self._single else cropped).contiguous()
 
     def encode(self, x: Tensor) -> Tensor:
         """``x``."""

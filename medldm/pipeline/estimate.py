@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from medldm.data import Acquisition, Volume
+from medldm.errors import InputRefused, UsageError
 from medldm.host import Host
 from medldm.inference import DiffusionPrior, Step
 from medldm.inference.padding import Padding
@@ -39,8 +40,12 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     """Seconds that a reconstruction will take, from the first steps of start, trial and solver.
 
     An image is cut to few slices and to more, and times are taken to be straight lines in their number. A measurement
-    cannot be cut without knowing its physics, nor an image that the networks look at along z, which take no thin one:
-    the steps are those of the whole. That the prior passes its trial is taken for granted.
+    cannot be cut without knowing its physics, nor an image that the networks look at along z, which take no thin one,
+    nor one whose slices the physics couples, so that it refuses few of them: the steps are those of the whole. That the
+    prior passes its trial is taken for granted.
+
+    Raises:
+        MedldmError: the scan as a whole is refused.
     """
     if isinstance(case, Acquisition) or case.grid.shape[0] <= _MORE:
         return _timed(host, recipe, case, device).total
@@ -48,10 +53,14 @@ def estimate_seconds(host: Host, recipe: Recipe, case: Volume | Acquisition, dev
     stacks = () if chosen is None else _stacks(chosen)
     if chosen is not None and (chosen.card.dimensions == 3 or stacks[0] != 0):
         return _timed(host, recipe, case, device).total
+    probe = recipe
     if chosen is not None and len(stacks) > 1:
         # The probe is thin: it is seen in the scan's own plane, and the others are reckoned.
-        recipe = replace(recipe, prior={**recipe.prior, "plane": planes_of(chosen.plan.grid)[stacks[0]]})
-    first, few, more = (_timed(host, recipe, _middle(case, n), device) for n in (_FEW, _FEW, _MORE))
+        probe = replace(recipe, prior={**recipe.prior, "plane": planes_of(chosen.plan.grid)[stacks[0]]})
+    try:
+        first, few, more = (_timed(host, probe, _middle(case, n), device) for n in (_FEW, _FEW, _MORE))
+    except (UsageError, InputRefused):  # of so few slices; whether of all of them too, all of them tell
+        return _timed(host, recipe, case, device).total
     further = (case.grid.shape[0] - _FEW) / (_MORE - _FEW)
     rest = few.rest + further * max(0.0, more.rest - few.rest)
     network = few.network + further * max(0.0, more.network - few.network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from medldm.host import Host
@@ -50,7 +50,7 @@ _PREDICTIONS = {
 
 
 def methods_of(
-    host: Host, recipe: Recipe, posed: Posed, maps: Mapping[str, Map], *, compared: bool, tried: bool
+    host: Host, recipe: Recipe, posed: Posed, maps: Mapping[str, Map], *, compared: Collection[str], tried: bool
 ) -> list[dict[str, Any]]:
     """What took part in a run, in the order of its work, as plain JSON: role, name, one line, references.
 
@@ -59,7 +59,7 @@ def methods_of(
         recipe: names the components.
         posed: their instances.
         maps: that were made.
-        compared: whether metrics were taken.
+        compared: names of the metrics that gave a value.
         tried: whether the prior was on trial against the classical solver.
     """
 
@@ -96,8 +96,7 @@ def methods_of(
     if PRIOR_SHARE in maps:
         meaning = maps[PRIOR_SHARE].meaning
         found.append({"role": "map", "name": PRIOR_SHARE, "summary": meaning, "references": [_SHARE]})
-    if compared:
-        found += [one("metric", "metrics", entry.name, entry.load()) for entry in host.entries("metrics")]
+    found += [one("metric", "metrics", name, host.find("metrics", name).load()) for name in compared]
     return found
 
 

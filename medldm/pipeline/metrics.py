@@ -28,21 +28,42 @@ class HasCurves(Protocol):
 
 
 def compare(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, float]:
-    """Every registered metric that exists here, infinite decibels of an exact match too; empty without a truth."""
-    if truth is None:
-        return {}
-    require_one_grid(estimate.grid, truth.grid)
-    values: dict[str, float] = {}
-    for entry in host.entries("metrics"):
-        with _left_out_where_broken(entry):
-            metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))
-            _add(values, {name: float(value) for name, value in metric(estimate, truth).items()}, entry)
+    """Every value that exists here, infinite decibels of an exact match too; empty without a truth."""
+    values = joined(values_by_metric(host, estimate, truth))
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def compare_finite(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, float]:
     """:func:`compare` for a record: without infinities, which JSON and means over scans have no place for."""
-    return {name: value for name, value in compare(host, estimate, truth).items() if math.isfinite(value)}
+    return joined(finite_by_metric(host, estimate, truth))
+
+
+def finite_by_metric(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, dict[str, float]]:
+    """The values of :func:`compare_finite` by the metric they are of; without the metrics that have none here."""
+    taken = {
+        metric: {name: value for name, value in values.items() if math.isfinite(value)}
+        for metric, values in values_by_metric(host, estimate, truth).items()
+    }
+    return {metric: values for metric, values in taken.items() if values}
+
+
+def values_by_metric(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, dict[str, float]]:
+    """What every registered metric returns, by its name, broken ones left out; empty without a truth."""
+    if truth is None:
+        return {}
+    require_one_grid(estimate.grid, truth.grid)
+    found: dict[str, dict[str, float]] = {}
+    for entry in host.entries("metrics"):
+        with _left_out_where_broken(entry):
+            metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))
+            values = {name: float(value) for name, value in metric(estimate, truth).items()}
+            found[entry.name] = _own(values, joined(found), entry)
+    return found
+
+
+def joined(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The values of all metrics as one table."""
+    return {name: value for of_one in values.values() for name, value in of_one.items()}
 
 
 def compare_slices(host: Host, estimate: Volume, truth: Volume | None) -> dict[str, list[float | None]]:
@@ -55,7 +76,7 @@ def compare_slices(host: Host, estimate: Volume, truth: Volume | None) -> dict[s
             metric = host.build("metrics", entry.name, {})
             if isinstance(metric, HasCurves):
                 curves = {name: _plain(curve) for name, curve in metric.curves(estimate, truth).items()}
-                _add(found, curves, entry)
+                found |= _own(curves, found, entry)
     return found
 
 
@@ -63,12 +84,11 @@ def _plain(curve: Sequence[float]) -> list[float | None]:
     return [round(value, 4) if math.isfinite(value) else None for value in map(float, curve)]
 
 
-def _add(values: dict[str, T], more: Mapping[str, T], entry: Entry) -> None:
-    """A name belongs to the metric that comes first, and those that come with medldm do."""
-    for name in more:
-        if name in values:
-            _log.warning("%r is a value of another metric; that of %s is left out", name, _who(entry))
-    values.update({name: value for name, value in more.items() if name not in values})
+def _own(values: Mapping[str, T], taken: Mapping[str, object], entry: Entry) -> dict[str, T]:
+    """Those under names not taken: a name belongs to who comes first, and metrics that come with medldm do."""
+    for name in values.keys() & taken.keys():
+        _log.warning("%r is a value of another metric; that of %s is left out", name, _who(entry))
+    return {name: value for name, value in values.items() if name not in taken}
 
 
 @contextmanager

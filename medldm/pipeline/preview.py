@@ -150,10 +150,10 @@ def _caption(record: Mapping[str, Any]) -> str:
     parts = [FAILED] if record.get("gates_failed") else []
     parts += ["SIMULATED measurement"] if record["simulated"] else []
     parts.append(f"recipe {record['recipe']['name']}, solver {record['recipe']['solver']['name']}")
-    for name in ("baseline", "reconstruction"):
+    for name, title in (("baseline", "start image"), ("reconstruction", "reconstruction")):
         values = record["metrics"].get(name, {})
         if "psnr" in values:
-            parts.append(f"{name} {values['psnr']:.2f} dB")
+            parts.append(f"{title} PSNR {values['psnr']:.2f} dB")
     return "   |   ".join(parts)
 
 

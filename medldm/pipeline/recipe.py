@@ -298,7 +298,8 @@ def load_recipe(name_or_path: str | Path, assignments: Sequence[str] = (), *, cl
     recipe = from_mapping(path.stem, read_mapping(path))
     if not classical:
         return recipe.changed(assignments)
-    choosing = [one for one in assignments if one.strip().startswith("classical")]
+    # The start image is compared with the classical solver, and left out where that one makes it.
+    choosing = [one for one in assignments if one.strip().startswith(("classical", "start"))]
     return recipe.changed(choosing).without_prior().changed([one for one in assignments if one not in choosing])
 
 

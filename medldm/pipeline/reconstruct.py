@@ -12,16 +12,15 @@ from medldm.errors import UsageError
 from medldm.host import Host, load_host
 from medldm.inference import is_exact, run
 from medldm.pipeline.checks import doubts, failed_gates, require_passed
-from medldm.pipeline.chosen_prior import choose_prior, unused_prior
+from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.classical import start_image
-from medldm.pipeline.coherence import choose_coherence
 from medldm.pipeline.convergence import Convergence
 from medldm.pipeline.events import Listener, Teller, Warnings
 from medldm.pipeline.fit_along import chi_along
 from medldm.pipeline.maps import chosen_maps
 from medldm.pipeline.memory import check_memory
 from medldm.pipeline.methods import methods_of
-from medldm.pipeline.metrics import compare_finite, compare_slices
+from medldm.pipeline.metrics import compare_finite, compare_slices, finite_by_metric, joined
 from medldm.pipeline.output import OutputFolder
 from medldm.pipeline.posing import device_named, finished_volume, pose
 from medldm.pipeline.problem import problem_of
@@ -30,6 +29,7 @@ from medldm.pipeline.reading import case_hash, read_case
 from medldm.pipeline.recipe import Recipe, load_recipe
 from medldm.pipeline.record import Timer, run_record
 from medldm.pipeline.reference import read_compared, reference_on
+from medldm.pipeline.remarks import doubts_about_choices, remarks_on_scan
 from medldm.pipeline.results import Page, require_writable, write_results
 from medldm.pipeline.resume import job_of, name_of
 from medldm.pipeline.sampling import Sampling, check_samples, too_much_alike
@@ -133,16 +133,11 @@ def reconstruct(
     if anonymous:
         case = replace(case, name=f"scan {identity[:12]}")
     tell("read", f"{case.name}: {' x '.join(map(str, case.grid.shape))} voxels", case=identity[:12])
-    for remark in case.history.problems:
-        stage = "warning" if remark.severity == "warning" else "read"
-        tell(stage, " ".join(filter(None, (remark.sentence, remark.remedy, f"({remark.code})"))))
-    if isinstance(case, Acquisition) and simulate:
-        tell("warning", "this is a measurement already: --simulate has nothing to do, and nothing is simulated")
+    for stage, sentence in remarks_on_scan(case, simulate=simulate):
+        tell(stage, sentence)
     # The prior's card is held against the scan before anything heavy runs.
     prior = choose_prior(host, chosen, case)
-    if unused := unused_prior(host, chosen):
-        tell("warning", unused)
-    for sentence in (*choose_coherence(host, chosen).left_out, *(prior.doubts if prior else ())):
+    for sentence in doubts_about_choices(host, chosen, prior):
         tell("warning", sentence)
     check_samples(chosen, prior)
     job = job_of(chosen, case, prior)
@@ -200,7 +195,8 @@ def reconstruct(
 
     # 9. How well it went. Every sample must explain the measurement.
     with timer("metrics"):
-        metrics["reconstruction"] = compare_finite(host, image, reference)
+        taken = finite_by_metric(host, image, reference)
+        metrics["reconstruction"] = joined(taken)
         if drawn.count > 1:
             sample = finished_volume(drawn.first[None], acquisition, case, method, problem.events)
             metrics["first sample"] = compare_finite(host, sample, reference)
@@ -227,7 +223,7 @@ def reconstruct(
         likeness=likeness,
         convergence=convergence.as_record(),
         uncertainty=uncertainty.record,
-        methods=methods_of(host, chosen, posed, uncertainty.maps, compared=bool(reference), tried=trial is not None),
+        methods=methods_of(host, chosen, posed, uncertainty.maps, compared=taken, tried=trial is not None),
         warnings=heard.sentences,
         failed=failed_gates(fit, gates),
         device=where,

@@ -104,6 +104,8 @@ def colour_bar(picture: Picture) -> Markup:
     """The colours of a picture between its limits, with the numbers at both ends."""
     ramp = np.arange(256, dtype=np.uint8)[None]
     low, high = (_told(limit) for limit in picture.limits)
+    if picture.kind == "difference":
+        high = low.removeprefix("-")  # zero is one of 256 levels, so the uppermost is a level short of the span
     unit = f" {picture.unit}" if picture.unit else ""
     return Markup(
         f'<span class="scale"><span>{escape(low)}</span><img src="{png(coloured(ramp, picture.kind))}" '

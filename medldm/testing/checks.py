@@ -147,7 +147,8 @@ def _check_target(entry: Entry) -> None:
     )
     references = getattr(target, "references", ())
     require(
-        isinstance(references, tuple) and all(isinstance(one, str) for one in references),
+        isinstance(references, property)
+        or (isinstance(references, tuple) and all(isinstance(one, str) for one in references)),
         f"references of {entry.target} are no tuple of strings: reports cite them",
     )
     if entry.kind in _WITHOUT_OPTIONS:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from medldm.errors import MedldmError
@@ -46,8 +49,20 @@ def matrix(host: Host) -> list[Pair]:
 
 def _operator(physics: Entry) -> LinearOperator:
     example: PhysicsExample = physics.load_example()
-    acquisition = example.physics.simulate(example.volume, SEED)
-    return example.physics.operator(acquisition, acquisition.grid)
+    with _without_warnings():
+        acquisition = example.physics.simulate(example.volume, SEED)
+        return example.physics.operator(acquisition, acquisition.grid)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """What examples warn of concerns no scan of the user; loggers of plugins share no filter, so all are silent."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _pair(physics: Entry, solver: Entry, operator: LinearOperator) -> Pair:

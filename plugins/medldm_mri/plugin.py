@@ -17,13 +17,13 @@ def register_operators(register: Register) -> None:
         "mri-cartesian",
         "medldm_mri.cartesian:CartesianMri",
         example="medldm_mri.examples:cartesian",
-        summary="Cartesian MRI with one or several coils (SENSE), coil maps by ESPIRiT from the calibration lines.",
+        summary="Cartesian MRI, slice by slice, with one or several coils (SENSE).",
     )
     register(
         "mri-nonuniform",
         "medldm_mri.nonuniform:NonuniformMri",
         example="medldm_mri.examples:nonuniform",
-        summary="MRI along any trajectory (radial, spiral), several coils; coil maps from the centre of k-space.",
+        summary="MRI along any trajectory (radial, spiral), with one or several coils.",
     )
     register(
         "mri-cartesian-3d",
