@@ -26,7 +26,8 @@ class Sampling:
     for the rounding of sums. Its fit to the measurement is taken when it is whole.
 
     Args:
-        solver: that draws them.
+        solver: that draws them. Every loop of it must reach its last step, which
+            :class:`medldm.pipeline.checked_solver.CheckedSolver` sees to: a group is begun again until it is whole.
         problem: with the start of one sample, where every one begins.
         samples: how many.
         at_once: how many in a group.
