@@ -35,7 +35,7 @@ from medldm.pipeline.recipe import Recipe
 # Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
 # depth, from the third on it takes no part.
 _LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
-_UNTRIED = "; --set classical={} believes it untried"
+_UNTRIED = "; --set classical=none believes it untried"
 # Rooms beside the phase that are tried, standard deviations in the prior's unit.
 _ROOMS = (0.02, 0.05)
 
