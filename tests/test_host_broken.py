@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from installed_plugins import Install, install, row
+import torch
+from installed_plugins import PHYSICS, Install, install, row
 
-from medldm.errors import ComponentMissing
-from medldm.host import load_host
+from medldm.errors import ComponentMissing, InputRefused, MedldmError
+from medldm.host import blamed, load_host
 
 __all__ = ["install"]
 
@@ -209,6 +210,43 @@ def test_a_target_that_does_not_resolve_names_plugin_and_package(
     with pytest.raises(ComponentMissing) as caught:
         entry.load_example()
     assert caught.value.code == "E-PLG-12"
+
+
+TYPO = """
+    def __post_init__(self):
+        raise TypeError('a typo')
+"""
+
+
+def test_what_a_component_raises_while_it_is_built_names_it_its_plugin_and_the_line(install: Install) -> None:
+    install("hosttest-typo", physics=PHYSICS.replace("factor: float = 2.0", TYPO))
+    with pytest.raises(MedldmError) as caught:
+        load_host().build("operators", "doubling", {})
+    assert (caught.value.code, caught.value.exit_code) == ("E-PLG-17", 1)
+    assert caught.value.what == ("The physics 'doubling' of the plugin 'hosttest-typo' raised TypeError: a typo.")
+    assert caught.value.why == "It happened in hosttest_typo.physics, line 9."
+    assert "the author of the plugin 'hosttest-typo'" in caught.value.fix
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputRefused("E-ACME-01", "No."), MemoryError(), torch.OutOfMemoryError(), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
+def test_refusals_interruptions_and_a_lack_of_memory_pass_as_they_are(install: Install, error: BaseException) -> None:
+    install("hosttest-fine")
+    entry = load_host().find("operators", "doubling")
+    with pytest.raises(type(error)) as caught, blamed(entry):
+        raise error
+    assert caught.value is error
+
+
+def test_references_that_are_no_list_of_texts_are_refused_before_anything_runs(install: Install) -> None:
+    install("hosttest-cites", physics=PHYSICS.replace("factor: float = 2.0", "references = 5"))
+    with pytest.raises(ComponentMissing, match=r"E-PLG-18.*'hosttest-cites' has references that are 5\.") as caught:
+        load_host().build("operators", "doubling", {})
+    assert caught.value.exit_code == 4
 
 
 def test_unreadable_metadata_of_a_stranger_hides_nobody(install: Install, tmp_path: Path) -> None:

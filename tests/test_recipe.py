@@ -41,6 +41,16 @@ def test_assignments_change_one_value_and_the_hash() -> None:
     assert from_mapping("another name", MINIMAL).sha256 == recipe.sha256
 
 
+@pytest.mark.parametrize("section", ["prior", "classical", "coherence"])
+def test_none_leaves_a_section_out(section: str) -> None:
+    bare = from_mapping("r", MINIMAL)
+    assert from_mapping("r", MINIMAL | {section: "none"}) == bare
+    named = from_mapping("r", MINIMAL | {section: {} if section == "coherence" else {"name": "tv"}})
+    assert named.changed([f"{section}=none"]) == bare
+    with pytest.raises(UsageError, match="E-RCP-03"):
+        named.changed([f"{section}=some"])
+
+
 @pytest.mark.parametrize(
     ("mapping", "code"),
     [

@@ -30,6 +30,7 @@ class Walk:
 
     exact: ClassVar[bool] = True
     breaks: bool = False
+    grows: float = 1.0
 
     def solve(
         self,
@@ -42,7 +43,8 @@ class Walk:
         x, first = (state["x"], int(state["index"]) + 1) if state else (start, 0)
         for k in range(first, STEPS):
             x = x + noise.like(x, "walk", step=k)
-            yield Step(k, STEPS, 1.0, x, x * torch.nan if self.breaks else x, {"x": x, "index": torch.tensor(k)})
+            estimate = x * (torch.nan if self.breaks else self.grows)
+            yield Step(k, STEPS, 1.0, x, estimate, {"x": x, "index": torch.tensor(k)})
 
 
 def problem(space: Space = SPACE, noise: Noise | None = None) -> Problem:
@@ -124,6 +126,13 @@ def test_steps_count_samples() -> None:
 def test_a_sample_that_diverged_is_refused() -> None:
     with pytest.raises(GateFailed, match="E-GATE-01"):
         list(Sampling(Walk(breaks=True), problem(), 2).steps())
+
+
+def test_a_finite_sample_whose_misfit_is_no_number_is_refused() -> None:
+    """``run.json`` cannot hold an infinite chi, and would fail after the whole run."""
+    with pytest.raises(GateFailed, match=r"E-GATE-01.*its misfit to the measurement, chi, is inf") as caught:
+        list(Sampling(Walk(grows=1e25), problem(), 2, 2).steps())
+    assert caught.value.exit_code == 6
 
 
 def test_one_sample_has_no_spread() -> None:

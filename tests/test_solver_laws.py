@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -73,12 +73,20 @@ class Momentum:
         return estimates.get(self.broken, u)
 
 
+@dataclass(frozen=True)
+class Hasty(Momentum):
+    """It says that few of its steps are enough, and calls them otherwise."""
+
+    trial_steps: ClassVar[int] = 4
+
+
 def problem(broken: str = "") -> SolverExample:
     truth = VOLUME.data[None].clone()
     full = Diagonal(SPACE, torch.linspace(0.5, 1.0, 60).reshape(GRID.shape))
     iterations = 4 if broken == "early" else ITERATIONS
     start = truth.clone() if broken == "answer" else torch.zeros_like(truth)
-    return SolverExample(Momentum(iterations, broken), Gaussian(full, full(truth[0]), std=1.0), start, truth, 1e-2)
+    kind = Hasty if broken == "trial" else Momentum
+    return SolverExample(kind(iterations, broken), Gaussian(full, full(truth[0]), std=1.0), start, truth, 1e-2)
 
 
 class TestMomentum(contracts.SolverContract):
@@ -106,6 +114,7 @@ BROKEN: list[tuple[solver_laws.SolverLaw, str, list[solver_laws.SolverLaw]]] = [
         [solver_laws.law_reproducible, solver_laws.law_samples_do_not_mix],
     ),
     (solver_laws.law_samples_do_not_mix, "mix", []),
+    (solver_laws.law_trial_steps_has_steps, "trial", []),
 ]
 
 

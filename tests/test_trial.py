@@ -235,6 +235,25 @@ def test_only_a_solver_that_says_so_is_judged_by_a_part_of_its_steps() -> None:
     assert _quick(_Brief(steps=5)).steps == 5  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class _Stepless:
+    trial_steps: ClassVar[int] = 12
+    iterations: int = 200
+    solve: Any = None
+
+
+@dataclass(frozen=True)
+class _Demanding(_Brief):
+    def __post_init__(self) -> None:
+        if self.steps < 100:
+            raise UsageError("E-ACME-01", "Too few steps.")
+
+
+@pytest.mark.parametrize("solver", [_Stepless(), _Demanding()], ids=lambda solver: type(solver).__name__)
+def test_a_solver_that_cannot_take_fewer_steps_is_tried_with_all(solver: Any) -> None:
+    assert _quick(solver) is solver
+
+
 def test_a_recipe_without_a_classical_solver_has_nothing_to_fall_back_to(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="E-RCP-04"):
         recipe(classical={}).without_prior()

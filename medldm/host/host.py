@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medldm.errors import ComponentMissing
 from medldm.host import discovery, loading
+from medldm.host.blame import blamed
 from medldm.host.commands import merge
 from medldm.host.discovery import Admission, Candidate
 from medldm.host.loading import Loaded, PluginRow
@@ -113,14 +114,18 @@ class Host:
             where: path of ``options`` in the recipe, such as ``"acquisition"``, for messages.
 
         Raises:
-            ComponentMissing: the component is unknown or cannot be imported.
+            ComponentMissing: the component is unknown or cannot be imported; ``E-PLG-18``, its ``references`` are none.
             UsageError: ``E-OPT-..``, an option is unknown, missing, of the wrong type or out of range.
+            MedldmError: ``E-PLG-17``, the component raised something else than a refusal of its options.
         """
         # pydantic takes longer to import than everything that listing plugins needs.
         from medldm.host.options import build
 
         entry = self.find(kind, name)
-        return build(entry.load(), options, where=where, subject=f"{SINGULAR[kind]} {name!r}")
+        with blamed(entry):
+            component = build(entry.load(), options, where=where, subject=f"{SINGULAR[kind]} {name!r}")
+            _require_references(entry, getattr(component, "references", ()))
+        return component
 
     def schema(self, kind: Kind, name: str) -> dict[str, Any]:
         """JSON schema of a component's options."""
@@ -155,6 +160,16 @@ class Host:
                 raise
             except BaseException as error:
                 _log.warning("the plugin %r failed in case_finished: %s", one.row.name, error, exc_info=True)
+
+
+def _require_references(entry: Entry, references: Any) -> None:
+    if not isinstance(references, (tuple, list)) or not all(isinstance(one, str) for one in references):
+        raise ComponentMissing(
+            "E-PLG-18",
+            f"{entry.subject} has references that are {references!r}.",
+            why="The report of a run cites them: a tuple of texts, one per work.",
+            fix=f"Tell the author of the plugin {entry.plugin!r}.",
+        )
 
 
 def load_host(allow: Sequence[str] | None = None, block: Sequence[str] = ()) -> Host:

@@ -64,6 +64,11 @@ class Entry:
     summary: str
     needs: tuple[str, ...] = ()
 
+    @property
+    def subject(self) -> str:
+        """How a sentence about it begins: ``The solver 'tv' of the plugin 'solvers'``."""
+        return f"The {SINGULAR[self.kind]} {self.name!r} of the plugin {self.plugin!r}"
+
     def load(self) -> Any:
         """The component's class.
 
@@ -92,7 +97,6 @@ class Entry:
 
     def _resolve(self, reference: str) -> Any:
         module, _, attribute = reference.partition(":")
-        subject = f"The {SINGULAR[self.kind]} {self.name!r} of the plugin {self.plugin!r}"
         try:
             found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -101,7 +105,7 @@ class Entry:
                 raise self._broken(reference, error) from error
             raise ComponentMissing(
                 "E-PLG-10",
-                f"{subject} needs the Python package {package!r}, which is not installed.",
+                f"{self.subject} needs the Python package {package!r}, which is not installed.",
                 why=f"It is imported by {reference!r}.",
                 fix=f"Install what provides {package!r} in this environment.",
             ) from error
@@ -111,7 +115,7 @@ class Entry:
             if not hasattr(found, part):
                 raise ComponentMissing(
                     "E-PLG-11",
-                    f"{subject} points to {reference!r}, but there is no {part!r} there.",
+                    f"{self.subject} points to {reference!r}, but there is no {part!r} there.",
                     fix=f"Repair the registration in the plugin {self.plugin!r}.",
                 )
             found = getattr(found, part)
@@ -120,8 +124,7 @@ class Entry:
     def _broken(self, reference: str, error: Exception) -> ComponentMissing:
         return ComponentMissing(
             "E-PLG-11",
-            f"The {SINGULAR[self.kind]} {self.name!r} of the plugin {self.plugin!r} cannot be imported from "
-            f"{reference!r}: {sentence(error)}",
+            f"{self.subject} cannot be imported from {reference!r}: {sentence(error)}",
             fix=f"Repair or reinstall the plugin {self.plugin!r}.",
         )
 

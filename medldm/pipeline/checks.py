@@ -30,6 +30,24 @@ def check_finite(estimate: Tensor) -> None:
         )
 
 
+def check_chi(chi: Tensor) -> None:
+    """Refuse images so far from their measurement that their misfit is no number.
+
+    The images may be finite: the squares of their residuals need not be, in single precision.
+
+    Args:
+        chi: (sample,).
+    """
+    bad = chi[~torch.isfinite(chi)]
+    if len(bad):
+        raise GateFailed(
+            "E-GATE-01",
+            f"The reconstruction diverged: its misfit to the measurement, chi, is {float(bad[0])}.",
+            why="Squares of the misfit to the measurement pass what single precision holds.",
+            fix="Try the default hyper-parameters of the recipe, and report the case if they fail too.",
+        )
+
+
 @dataclass(frozen=True)
 class Fit:
     """How each sample explains its measurement.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -13,13 +13,14 @@ from medldm.inference import HasObjectPhase, OfKnownPhase, Solver, Step, run
 from medldm.inference.negotiation import refusals
 from medldm.inference.weighted_least_squares import WeightedLeastSquares
 from medldm.operators import PhaseConstrained
+from medldm.pipeline.checked_solver import CheckedSolver, build_solver
 from medldm.pipeline.posing import Posed
 from medldm.pipeline.recipe import Recipe, options_of
 
 
 def start_image(host: Host, recipe: Recipe, posed: Posed) -> Tensor:
     """The first image ``(z, y, x)``: that of the physics, refined by the recipe's start solver if it names one."""
-    start = posed.physics.start(posed.acquisition, posed.operator)
+    start = posed.start()
     refined = start_steps(host, recipe, posed, start)
     return start if refined is None else run(refined).estimate[0]
 
@@ -62,5 +63,5 @@ def _solver(host: Host, posed: Posed, name: str, section: Mapping[str, Any], whe
             f"The {where} solver {name!r} cannot run with {posed.acquisition.physics!r}: {' '.join(sentences)}",
             fix="medldm plugins matrix prints what runs with what.",
         )
-    solver = cast(Solver, host.build("solvers", name, options_of(section), where=where))
+    solver = CheckedSolver(build_solver(host, name, options_of(section), where=where), entry)
     return solver if phase is None else OfKnownPhase(solver, phase)

@@ -19,11 +19,11 @@ from medldm.inference import (
     Likelihood,
     Noise,
     SliceStack,
-    Solver,
     is_exact,
     is_proximal,
 )
 from medldm.inference.negotiation import OF_THE_PRIOR
+from medldm.pipeline.checked_solver import build_solver
 from medldm.pipeline.loaded_prior import LoadedPrior
 from medldm.pipeline.recipe import NONE, Recipe, Section
 
@@ -76,7 +76,7 @@ def choose_coherence(host: Host, recipe: Recipe) -> ChosenCoherence:
         )
     if asked.coupling is not None:
         # Whether it does may depend on its options.
-        built = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
+        built = build_solver(host, entry.name, recipe.solver_options(), where="solver")
         if not is_proximal(built):
             sentence = f"the solver {entry.name!r}, as set, takes no proximal step: coherence.coupling takes no part"
             return ChosenCoherence(replace(asked, coupling=None), (sentence,))

@@ -94,7 +94,7 @@ def _timed(host: Host, recipe: Recipe, case: Volume | Acquisition, device: str) 
     with clock.running():
         acquisition = measure(host, recipe, case, Teller()) if isinstance(case, Volume) else case
         posed = pose(host, recipe, acquisition, case_hash(case), device_named(device))
-        start = posed.physics.start(posed.acquisition, posed.operator)
+        start = posed.start()
     refined = start_steps(host, recipe, posed, start)
     if refined is not None:
         start = clock.loop(refined)[0]
@@ -104,7 +104,7 @@ def _timed(host: Host, recipe: Recipe, case: Volume | Acquisition, device: str) 
     if contest is not None:
         clock.loop(contest.classical)
     prior = None if problem.prior is None else cast(DiffusionPrior, _Watched(problem.prior, clock))
-    solver = posed.solver.solve(problem.likelihood, prior, problem.start, problem.noise)
+    solver = posed.checked().solve(problem.likelihood, prior, problem.start, problem.noise)
     # The solver's loop in the trial is this one with fewer steps.
     tried = 0 if contest is None else next(contest.prior).total
     clock.loop(solver, times=recipe.samples, more=tried)

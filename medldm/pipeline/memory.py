@@ -8,12 +8,13 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from medldm.data import Acquisition, Grid, Volume
 from medldm.errors import OutOfMemory, UsageError
 from medldm.host import Host
-from medldm.inference import Solver, StatesMemory, StatesSimulationMemory
+from medldm.inference import StatesMemory, StatesSimulationMemory
+from medldm.pipeline.checked_solver import build_solver
 from medldm.pipeline.chosen_physics import physics_of
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.recipe import Recipe
@@ -127,7 +128,7 @@ def plan_memory(
     states_simulation = isinstance(physics, StatesSimulationMemory) and measured is None
     simulation = physics.simulation_bytes(grid) if states_simulation else 0
     measurement = stored or (physics.measurement_bytes(grid) if states else image)
-    solver = cast(Solver, host.build("solvers", str(recipe.solver["name"]), recipe.solver_options(), where="solver"))
+    solver = build_solver(host, str(recipe.solver["name"]), recipe.solver_options(), where="solver")
     images = int(getattr(solver, "images_held", _IMAGES_OF_A_SOLVER))
     measurements = int(getattr(solver, "measurements_held", _MEASUREMENTS_OF_A_SOLVER))
     held = images * image + measurements * measurement

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from medldm.data import Acquisition, Event, History, Volume
 from medldm.errors import UsageError
-from medldm.host import Host
+from medldm.host import Entry, Host, blamed
 from medldm.inference import Coherence, Gaussian, Likelihood, Noise, Physics, Solver
 from medldm.inference.negotiation import OF_THE_PRIOR, refusals
 from medldm.operators import LinearOperator
+from medldm.pipeline.checked_solver import CheckedSolver, build_solver
 from medldm.pipeline.chosen_physics import physics_of
 from medldm.pipeline.chosen_prior import choose_prior
 from medldm.pipeline.coherence import choose_coherence
@@ -27,7 +27,8 @@ class Posed:
     """A measurement, how it came about, and the method to invert it.
 
     ``operator`` and ``likelihood`` are those of the scan's own grid and unit; what a solver with a prior works on
-    follows from them, see :func:`medldm.pipeline.problem.problem_of`.
+    follows from them, see :func:`medldm.pipeline.problem.problem_of`. ``physics_entry`` and ``solver_entry`` are their
+    registrations, which messages name.
     """
 
     acquisition: Acquisition
@@ -35,10 +36,20 @@ class Posed:
     operator: LinearOperator
     likelihood: Likelihood
     solver: Solver
-    needs: tuple[str, ...]
+    physics_entry: Entry
+    solver_entry: Entry
     noise: Noise
     prior: LoadedPrior | None = None
     coherence: Coherence = field(default_factory=Coherence)
+
+    def start(self) -> Tensor:
+        """The start image ``(z, y, x)`` of the physics."""
+        with blamed(self.physics_entry):
+            return self.physics.start(self.acquisition, self.operator)
+
+    def checked(self, solver: Solver | None = None) -> CheckedSolver:
+        """The solver, or the same with other options, held to its contract while it runs."""
+        return CheckedSolver(solver or self.solver, self.solver_entry)
 
 
 def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, device: torch.device) -> Posed:
@@ -56,14 +67,19 @@ def pose(host: Host, recipe: Recipe, acquisition: Acquisition, identity: str, de
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, device)
     solver_of(host, recipe, None)  # a misspelt option is found before anything heavy is built
     acquisition = to_device(acquisition, device)
-    operator = physics.operator(acquisition, acquisition.grid).to(device)
-    operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers
-    likelihood = physics.likelihood(acquisition, operator)
+    physics_entry = host.find("operators", recipe.physics)
+    with blamed(physics_entry):
+        operator = physics.operator(acquisition, acquisition.grid).to(device)
+        operator.domain = replace(operator.domain, spacing=acquisition.grid.spacing)  # for regularisers
+        likelihood = physics.likelihood(acquisition, operator)
     if isinstance(likelihood, Gaussian):
         likelihood.require_noise()  # least squares need none, but the fit of what they make is judged by it
     solver = _solver_for(host, recipe, physics, operator, prior)
     noise = Noise(recipe.seed, identity)
-    return Posed(acquisition, physics, operator, likelihood, solver, _needs(host, recipe), noise, prior, coherence)
+    solver_entry = _solver_entry(host, recipe)
+    return Posed(
+        acquisition, physics, operator, likelihood, solver, physics_entry, solver_entry, noise, prior, coherence
+    )
 
 
 def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:
@@ -72,11 +88,11 @@ def with_solver(host: Host, recipe: Recipe, posed: Posed) -> Posed:
     coherence = choose_coherence(host, recipe).coherence
     prior = load_prior(host, choose_prior(host, recipe, acquisition), acquisition.grid, acquisition.data.device)
     solver = _solver_for(host, recipe, posed.physics, posed.operator, prior)
-    return replace(posed, solver=solver, needs=_needs(host, recipe), prior=prior, coherence=coherence)
+    return replace(posed, solver=solver, solver_entry=_solver_entry(host, recipe), prior=prior, coherence=coherence)
 
 
-def _needs(host: Host, recipe: Recipe) -> tuple[str, ...]:
-    return host.find("solvers", str(recipe.solver["name"])).needs
+def _solver_entry(host: Host, recipe: Recipe) -> Entry:
+    return host.find("solvers", str(recipe.solver["name"]))
 
 
 def _solver_for(
@@ -90,8 +106,8 @@ def _solver_for(
 
 def solver_of(host: Host, recipe: Recipe, operator: LinearOperator | None) -> Solver:
     """The recipe's solver with its options checked; refused in sentences when the operator lacks what it needs."""
-    entry = host.find("solvers", str(recipe.solver["name"]))
-    solver = cast(Solver, host.build("solvers", entry.name, recipe.solver_options(), where="solver"))
+    entry = _solver_entry(host, recipe)
+    solver = build_solver(host, entry.name, recipe.solver_options(), where="solver")
     needs = [word for word in entry.needs if word not in OF_THE_PRIOR]
     sentences = [] if operator is None else refusals(needs, operator)
     if sentences:

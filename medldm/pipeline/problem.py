@@ -174,7 +174,7 @@ def _likelihood(prior: LoadedPrior, posed: Posed) -> HasUnits:
 
 
 def _negotiate(posed: Posed, bound: DiffusionPrior) -> None:
-    sentences = refusals([word for word in posed.needs if word in OF_THE_PRIOR], posed.operator, bound)
+    sentences = refusals([word for word in posed.solver_entry.needs if word in OF_THE_PRIOR], posed.operator, bound)
     if sentences:
         raise UsageError(
             "E-RUN-04",

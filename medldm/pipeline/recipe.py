@@ -15,8 +15,9 @@ from medldm.host.shipped import shipped
 from medldm.host.yaml_file import parse_scalar, read_mapping
 
 Section = Mapping[str, Any]
-# A section that may be left out in words.
+# Sections that may be left out in words: `prior: none` is `prior: {}`.
 NONE = "none"
+_MAY_BE_NONE = ("prior", "classical", "coherence")
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Recipe:
         likelihood: ``name`` and options of the noise model.
         start: ``solver`` and its options, or empty for the start image of the physics. ``image: real`` tells the solver
             the phase of complex images, as the physics finds it.
-        prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty for classical solvers. See
-            :class:`medldm.pipeline.prior_section.PriorSection`.
+        prior: ``name`` or folder of a prior, how it is used, and facts told to it; empty, or ``none``, for classical
+            solvers. See :class:`medldm.pipeline.prior_section.PriorSection`.
         solver: ``name`` and the hyper-parameters.
         classical: ``name`` and options of the best classical solver, which a prior is tried against, see
-            :mod:`medldm.pipeline.trial`, and ``image`` as above; empty tries none.
+            :mod:`medldm.pipeline.trial`, and ``image`` as above; empty, or ``none``, tries none.
         coherence: ``noise`` and ``coupling``, how slices are held together, or ``none``; see
             :class:`medldm.inference.Coherence`.
         run: ``seed`` and ``samples``.
@@ -200,8 +201,8 @@ class Recipe:
         for assignment in sorted(assignments, key=lambda one: one.partition("=")[0].strip() != "solver.name"):
             path, equals, text = assignment.partition("=")
             keys = path.strip().split(".")
-            if keys == ["coherence"] and text.strip() == NONE:
-                sections["coherence"] = {}
+            if len(keys) == 1 and keys[0] in _MAY_BE_NONE and text.strip() == NONE:
+                sections[keys[0]] = {}
                 continue
             if equals and len(keys) == 1 and isinstance(whole := parse_scalar(text), Mapping):
                 # Another solver has other options: the section is replaced, not merged.
@@ -270,8 +271,7 @@ def from_mapping(name: str, mapping: Mapping[str, Any]) -> Recipe:
                 f"The recipe {name!r} has no section {section!r}.",
                 fix="medldm recipes show mri-4x prints a whole recipe.",
             )
-    if mapping.get("coherence") == NONE:
-        mapping = {**mapping, "coherence": {}}
+    mapping = {key: {} if key in _MAY_BE_NONE and part == NONE else part for key, part in mapping.items()}
     for section, content in mapping.items():
         if not isinstance(content, Mapping):
             raise UsageError(

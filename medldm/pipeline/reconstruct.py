@@ -180,7 +180,7 @@ def reconstruct(
     # 7. The solver, to its last step, for one sample after another or several together.
     state_file = None if folder is None else folder.state_file
     progress = Progress(state_file, job, tell, resume=resume, stop=stop, save_every=save_every)
-    solver = posed.solver if trial is None else trial.leaning(posed.solver)
+    solver = posed.checked() if trial is None else trial.leaning(posed.checked())
     sampling, convergence = Sampling(solver, problem, chosen.samples, plan.samples_at_once), Convergence(chosen.samples)
     with timer("solve"), progress:
         run(sampling.steps(progress.restored(where)), convergence, progress)

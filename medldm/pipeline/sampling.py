@@ -10,7 +10,7 @@ from torch import Tensor
 from medldm.errors import UsageError
 from medldm.inference import Solver, Step, draws_samples
 from medldm.inference.misfit import slice_chi
-from medldm.pipeline.checks import check_finite
+from medldm.pipeline.checks import check_chi, check_finite
 from medldm.pipeline.chosen_prior import ChosenPrior
 from medldm.pipeline.ensemble import Ensemble
 from medldm.pipeline.problem import Problem
@@ -26,7 +26,8 @@ class Sampling:
     for the rounding of sums. Its fit to the measurement is taken when it is whole.
 
     Args:
-        solver: that draws them.
+        solver: that draws them. Every loop of it must reach its last step, which
+            :class:`medldm.pipeline.checked_solver.CheckedSolver` sees to: a group is begun again until it is whole.
         problem: with the start of one sample, where every one begins.
         samples: how many.
         at_once: how many in a group.
@@ -78,6 +79,7 @@ class Sampling:
         problem = self.problem
         images = problem.on_scan(estimate)
         chi = problem.likelihood.chi(estimate)
+        check_chi(chi)
         slices = slice_chi(problem.likelihood, estimate, problem.noise)
         for k in range(len(estimate)):
             one = Ensemble.of(estimate[k], images[k], chi[k], None if slices is None else slices[k])

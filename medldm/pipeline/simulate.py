@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from medldm.data import Acquisition, ReadRequest, Volume
-from medldm.host import Host, load_host
+from medldm.host import Host, blamed, load_host
 from medldm.inference import Noise, Physics
 from medldm.pipeline.events import Listener, Teller
 from medldm.pipeline.reading import case_hash, read_image
@@ -21,7 +21,8 @@ def measure(host: Host, recipe: Recipe, volume: Volume, tell: Teller) -> Acquisi
     The noise is addressed by the recipe's seed and the volume's content, never by its name or place in a batch.
     """
     physics = cast(Physics, host.build("operators", recipe.physics, recipe.physics_options(), where="acquisition"))
-    acquisition = physics.simulate(volume, Noise(recipe.seed, case_hash(volume)))
+    with blamed(host.find("operators", recipe.physics)):
+        acquisition = physics.simulate(volume, Noise(recipe.seed, case_hash(volume)))
     if acquisition.physics != recipe.physics or not acquisition.simulated:
         # A plugin that forgets the mark would let a simulation pass for a scan.
         acquisition = replace(acquisition, physics=recipe.physics, simulated=True)

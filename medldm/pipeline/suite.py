@@ -18,7 +18,7 @@ from medldm.data.volume import Modality
 from medldm.errors import MedldmError, UsageError
 from medldm.host import Host
 from medldm.host.yaml_file import read_mapping
-from medldm.inference import Likelihood, run
+from medldm.inference import Likelihood, Solver, run
 from medldm.pipeline.checks import check_finite
 from medldm.pipeline.classical import start_image
 from medldm.pipeline.events import Teller
@@ -233,7 +233,7 @@ def _estimate(
     if method == START or (method == CLASSICAL and recipe.starts_at_classical):
         return start[None], posed.likelihood
     if method == PHYSICS_START:
-        return posed.physics.start(posed.acquisition, posed.operator)[None], posed.likelihood
+        return posed.start()[None], posed.likelihood
     if isinstance(method, dict) and "set" in method:
         recipe = recipe.changed([*method["set"], "classical={}"])
     elif isinstance(method, dict):
@@ -256,7 +256,9 @@ def _estimate(
         start = start_image(host, recipe, posed)
     problem = problem_of(posed, start, recipe.samples)
     trial = trial_of(host, recipe, posed, problem, start, Teller())
-    chosen, problem = (posed.solver, problem) if trial is None else (trial.leaning(posed.solver), trial.problem)
+    chosen: Solver = posed.checked()
+    if trial is not None:
+        chosen, problem = trial.leaning(chosen), trial.problem
     solution = run(chosen.solve(problem.likelihood, problem.prior, problem.start, problem.noise))
     estimate = problem.on_scan(solution.estimate)
     check_finite(estimate)

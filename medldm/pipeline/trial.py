@@ -15,7 +15,7 @@ all of its steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -35,7 +35,7 @@ from medldm.pipeline.recipe import Recipe
 # Shares of the classical image: below the first it is not worth its time, from the second on the prior is out of its
 # depth, from the third on it takes no part.
 _LEAST, _WARNED, _ALL = 0.1, 0.5, 0.8
-_UNTRIED = "; --set classical={} believes it untried"
+_UNTRIED = "; --set classical=none believes it untried"
 # Rooms beside the phase that are tried, standard deviations in the prior's unit.
 _ROOMS = (0.02, 0.05)
 
@@ -105,12 +105,12 @@ def contest_of(
     if not bool((withheld != 0).any()):
         tell("trial", "nothing can be withheld of so few lines or views, so the prior is not tried")
         return None
-    prior, scan_rest = _predicting(posed.solver, problem, withheld), without(posed.likelihood, withheld)
+    prior, scan_rest = _predicting(posed, problem, withheld), without(posed.likelihood, withheld)
     if prior is None or scan_rest is None:
         tell("trial", "this likelihood leaves no way to try the prior")
         return None
     # A start image of the classical solver's own making would make it begin where it ends.
-    first = posed.physics.start(posed.acquisition, posed.operator) if recipe.starts_at_classical else start
+    first = posed.start() if recipe.starts_at_classical else start
     return Contest(prior, classical.solve(scan_rest, None, first[None], posed.noise), withheld)
 
 
@@ -141,7 +141,7 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
     missed, missed_by_theirs = missed_by(contest.prior, problem), missed_by(contest.classical, None)
     (misfit, share), before = judged(missed), None
     for other in _with_room(posed, problem, start) if share >= _LEAST else ():
-        found, its_share = judged(missed_by(_predicting(posed.solver, other, contest.withheld), other))
+        found, its_share = judged(missed_by(_predicting(posed, other, contest.withheld), other))
         room = f"{other.record['quadrature']:g} of the prior's unit beside the phase"
         tell("trial", f"withheld samples: misfit {found:.2f} with {room}, {misfit:.2f} with less")
         if found >= misfit:
@@ -149,7 +149,7 @@ def trial_of(host: Host, recipe: Recipe, posed: Posed, problem: Problem, start: 
         before, misfit, share, problem = misfit if before is None else before, found, its_share, other
     if share >= _LEAST and _quick(posed.solver) != posed.solver:
         # Few steps judge against a prior too often: from 20 views 12 of 50 took it for worse than total variation.
-        loop = _predicting(posed.solver, problem, contest.withheld, whole=True)
+        loop = _predicting(posed, problem, contest.withheld, whole=True)
         found, share = judged(missed_by(loop, problem))
         tell("trial", f"withheld samples: misfit {found:.2f} with all steps of the solver, {misfit:.2f} with a part")
         misfit = found
@@ -186,23 +186,29 @@ def _with_room(posed: Posed, problem: Problem, start: Tensor) -> Iterator[Proble
             yield problem_of(replace(posed, prior=prior.with_room(room)), start, len(problem.start))
 
 
-def _predicting(solver: Solver, problem: Problem, withheld: Tensor, *, whole: bool = False) -> Iterator[Step] | None:
+def _predicting(posed: Posed, problem: Problem, withheld: Tensor, *, whole: bool = False) -> Iterator[Step] | None:
     """The solver on the problem without what is withheld; None where its likelihood cannot do without.
 
     It takes the steps that are enough to believe it by, or with ``whole`` all of its own.
     """
     rest = without(problem.likelihood, withheld)
-    chosen = solver if whole else _quick(solver)
+    chosen = posed.checked(posed.solver if whole else _quick(posed.solver))
     return None if rest is None else chosen.solve(rest, problem.prior, problem.start, problem.noise)
 
 
 def _quick(solver: Solver) -> Solver:
-    """The solver with as few steps as its class says are enough to believe it by; without a word, with all of them."""
+    """The solver with as few steps as its class says are enough to believe it by; without a word, with all of them.
+
+    All of them too where it has no option ``steps``, or refuses so few with its other options.
+    """
     settings: Any = solver
-    enough: int | None = getattr(type(solver), "trial_steps", None)
-    if enough is not None and is_dataclass(settings):
-        settings = replace(cast(Any, settings), steps=min(enough, int(cast(Any, solver).steps)))
-    return cast(Solver, settings)
+    enough, steps = getattr(type(solver), "trial_steps", None), getattr(solver, "steps", None)
+    if enough is None or not isinstance(steps, int):
+        return solver
+    try:
+        return cast(Solver, replace(settings, steps=min(enough, steps)))
+    except Exception:  # whatever __post_init__ raises: a trial with all steps is as good, and takes longer
+        return solver
 
 
 def _watching(tell: Teller) -> Callable[[Step], None]:

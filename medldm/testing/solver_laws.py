@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -164,6 +164,21 @@ def law_proximal_as_declared(example: SolverExample) -> None:
     require(bool(calls) == declared, f"the solver says proximal = {declared}, and it {sentence}")
 
 
+def law_trial_steps_has_steps(example: SolverExample) -> None:
+    """A class that says how few of its ``steps`` are enough to judge its prior by has an integer field ``steps``."""
+    solver: Any = example.solver
+    enough = getattr(type(solver), "trial_steps", None)
+    if enough is None:
+        raise NotApplicable("the solver does not say trial_steps: its prior is tried with all of its steps")
+    require(isinstance(enough, int) and enough > 0, f"trial_steps is {enough!r}, not a positive whole number")
+    of_options = {field.name for field in fields(solver)}
+    steps = getattr(solver, "steps", None)
+    require(
+        "steps" in of_options and isinstance(steps, int),
+        "the class says trial_steps, and it has no integer field 'steps' that the trial could set",
+    )
+
+
 def _counting(likelihood: Likelihood) -> tuple[Likelihood, list[float]]:
     """The same likelihood, of the same kind, and the weights of the proximal steps that it will be asked for."""
     kind: Any = type(likelihood)
@@ -187,6 +202,7 @@ SOLVER_LAWS: tuple[SolverLaw, ...] = (
     law_state_is_tensors,
     law_keeps_no_graph,
     law_proximal_as_declared,
+    law_trial_steps_has_steps,
     law_resumes,
     law_reproducible,
     law_inputs_unchanged,

@@ -149,7 +149,9 @@ def start_and_truth(host: Host, recipe: Recipe, model: PriorModel, volume: Volum
     start = start_image(host, recipe, posed)
     plan = Plan(volume.grid, False, AffineMap.identity(model.card.quantity), ())
     chosen = ChosenPrior(Path(), model.card, PriorSection(), {}, plan)
-    problem = problem_of(replace(posed, prior=LoadedPrior(chosen, model, volume.grid), needs=()), start)
+    # Nobody asks of this prior what the solver of the recipe may need.
+    entry = replace(posed.solver_entry, needs=())
+    problem = problem_of(replace(posed, prior=LoadedPrior(chosen, model, volume.grid), solver_entry=entry), start)
     prior = problem.prior
     seen = prior.inward(problem.start) if isinstance(prior, ImageEdge) else problem.start
     truth = volume.data
