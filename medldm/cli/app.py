@@ -102,7 +102,7 @@ def main() -> None:
     logging.getLogger("medldm").addHandler(warnings)
     _add_plugin_commands()
     # Commands of medldm guard themselves; what those of plugins raise comes as far as here.
-    code = guarded(app, as_json="--json" in sys.argv[1:], verbose=True)
+    code = guarded(app, as_json="--json" in sys.argv[1:], verbose=True, may_exit=True)
     if code:
         sys.exit(code)
 

@@ -31,13 +31,15 @@ def when_interrupted(tell: Callable[[], str]) -> Iterator[None]:
         raise KeyboardInterrupt(tell()) from stop
 
 
-def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False) -> int:
+def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False, may_exit: bool = False) -> int:
     """Run a command and turn whatever it raises into a message and an exit code.
 
     Args:
         work: the command.
         as_json: print the error as one JSON event on standard output.
         verbose: print the traceback of an unexpected error too.
+        may_exit: let ``SystemExit`` pass, with which typer ends; elsewhere it is an error as any other, for it would
+            end a command with whatever exit code a component chose.
     """
     try:
         work()
@@ -59,8 +61,9 @@ def guarded(work: Callable[[], object], *, as_json: bool, verbose: bool = False)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except BaseException as error:
-        # The outermost door: nothing may leave as a bare traceback, nor end with the exit code that a component chose.
+    except BaseException as error:  # the outermost door: nothing may leave as a bare traceback
+        if may_exit and isinstance(error, SystemExit):
+            raise
         if _out_of_device_memory(error):
             _print(
                 "error E-MEM-03: The GPU is out of memory.\nhint: --device cpu, or fewer --slices.", as_json, "E-MEM-03"
