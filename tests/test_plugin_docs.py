@@ -50,7 +50,9 @@ def written(root: str, target: Path) -> dict[str, str]:
     return own
 
 
-@pytest.mark.parametrize(("root", "package"), [("", "acme_binning"), ("shallow/", "acme_shallow")])
+@pytest.mark.parametrize(
+    ("root", "package"), [("", "acme_binning"), ("shallow/", "acme_shallow"), ("npz/", "acme_npz")]
+)
 def test_the_distributions_of_the_page_can_be_built(root: str, package: str, tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is not installed: pip install 'medldm[test]'")
     own = written(root, tmp_path / "source")
@@ -86,14 +88,15 @@ def distribution(tmp_path: Path) -> dict[str, str]:
     return installed("acme_binning", "", tmp_path)
 
 
-def test_the_prior_family_of_the_page_passes_the_kit(tmp_path: Path) -> None:
-    environment = installed("acme_shallow", "shallow/", tmp_path)
-    command = [sys.executable, "-m", "medldm", "plugins", "check", "shallow", "--json"]
+@pytest.mark.parametrize(("name", "laws"), [("shallow", 20), ("npz", 15)])
+def test_the_other_plugins_of_the_page_pass_the_kit(name: str, laws: int, tmp_path: Path) -> None:
+    environment = installed(f"acme_{name}", f"{name}/", tmp_path)
+    command = [sys.executable, "-m", "medldm", "plugins", "check", name, "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout.splitlines()[0])["rows"]
     assert [row for row in rows if row["status"] == "failed"] == []
     assert done.returncode == 0
-    assert len(rows) > 20
+    assert len(rows) > laws
 
 
 def test_the_plugin_of_the_page_passes_the_kit(distribution: dict[str, str]) -> None:

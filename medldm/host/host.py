@@ -43,7 +43,11 @@ class Host:
         """Entries of one kind by name, those that come with medldm first: nobody is asked before them."""
         if kind not in KINDS:
             raise ValueError(f"unknown kind {kind!r}, there are {', '.join(KINDS)}")
-        return sorted(self._registry.entries(kind), key=lambda entry: entry.plugin not in self._shipped)
+        return sorted(self._registry.entries(kind), key=lambda entry: not self.ships(entry))
+
+    def ships(self, entry: Entry) -> bool:
+        """Whether a component comes with medldm."""
+        return entry.plugin in self._shipped
 
     def find(self, kind: Kind, name: str) -> Entry:
         """The component of that name.

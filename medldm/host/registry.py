@@ -87,7 +87,9 @@ class Entry:
         make = self._resolve(self.example)
         try:
             return make()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit in an example must not end the checks of the others
             raise ComponentMissing(
                 "E-PLG-12",
                 f"The example {self.example!r} of the {SINGULAR[self.kind]} {self.name!r} raised {sentence(error)}",
@@ -109,7 +111,9 @@ class Entry:
                 why=f"It is imported by {reference!r}.",
                 fix=f"Install what provides {package!r} in this environment.",
             ) from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as of a plugin's own module, see medldm.host.loading
             raise self._broken(reference, error) from error
         for part in attribute.split("."):
             if not hasattr(found, part):
@@ -121,7 +125,7 @@ class Entry:
             found = getattr(found, part)
         return found
 
-    def _broken(self, reference: str, error: Exception) -> ComponentMissing:
+    def _broken(self, reference: str, error: BaseException) -> ComponentMissing:
         return ComponentMissing(
             "E-PLG-11",
             f"{self.subject} cannot be imported from {reference!r}: {sentence(error)}",

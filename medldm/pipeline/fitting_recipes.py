@@ -12,8 +12,9 @@ from medldm.priors.catalogue import find_prior
 
 
 def of_physics(physics: str) -> list[Recipe]:
-    """Those for measurements of a physics, which is named as in a recipe."""
-    return [recipe for recipe in _shipped() if recipe.physics == physics]
+    """Those for measurements of a physics, which is named as in a recipe; first those that simulate nothing."""
+    fitting = [recipe for recipe in _shipped() if recipe.physics == physics]
+    return sorted(fitting, key=lambda recipe: len(recipe.acquisition) > 1)
 
 
 def of_modality(modality: str) -> list[Recipe]:

@@ -14,7 +14,6 @@ from medldm.host import Entry, Host
 from medldm.pipeline.reference import require_one_grid
 
 T = TypeVar("T")
-_OF_PLUGINS = ("E-PLG-", "E-OPT-")
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +53,7 @@ def values_by_metric(host: Host, estimate: Volume, truth: Volume | None) -> dict
     require_one_grid(estimate.grid, truth.grid)
     found: dict[str, dict[str, float]] = {}
     for entry in host.entries("metrics"):
-        with _left_out_where_broken(entry):
+        with _left_out_where_broken(host, entry):
             metric = cast(Callable[[Volume, Volume], Mapping[str, float]], host.build("metrics", entry.name, {}))
             values = {name: float(value) for name, value in metric(estimate, truth).items()}
             found[entry.name] = _own(values, joined(found), entry)
@@ -72,7 +71,7 @@ def compare_slices(host: Host, estimate: Volume, truth: Volume | None) -> dict[s
         return {}
     found: dict[str, list[float | None]] = {}
     for entry in host.entries("metrics"):
-        with _left_out_where_broken(entry):
+        with _left_out_where_broken(host, entry):
             metric = host.build("metrics", entry.name, {})
             if isinstance(metric, HasCurves):
                 curves = {name: _plain(curve) for name, curve in metric.curves(estimate, truth).items()}
@@ -92,17 +91,15 @@ def _own(values: Mapping[str, T], taken: Mapping[str, object], entry: Entry) -> 
 
 
 @contextmanager
-def _left_out_where_broken(entry: Entry) -> Iterator[None]:
-    """A metric that fails has no values, and the image and the others have theirs; a refusal is one."""
+def _left_out_where_broken(host: Host, entry: Entry) -> Iterator[None]:
+    """A metric that fails has no values, the others have theirs; what shipped ones refuse is refused."""
     try:
         yield
     except (KeyboardInterrupt, MemoryError):
         raise
-    except MedldmError as refusal:
-        if not refusal.code.startswith(_OF_PLUGINS):
-            raise
-        _log.warning("%s has no values: %s", _who(entry), refusal)
     except BaseException as error:
+        if isinstance(error, MedldmError) and host.ships(entry):
+            raise
         _log.warning("%s has no values: %s: %s", _who(entry), type(error).__name__, error)
 
 
